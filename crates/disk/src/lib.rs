@@ -1,1 +1,16 @@
+//! The only crate that renames, links or unlinks: each change of a directory here is durable when the call returns.
+//!
+//! A file appears whole or not at all, with mode 0600, in a directory that is synced afterwards. Nothing here knows what
+//! the bytes mean.
 
+mod directory;
+mod error;
+mod key_file;
+mod lock;
+mod replace;
+
+pub use directory::{create_directory, remove, sync_directory_of};
+pub use error::{DiskError, Operation};
+pub use key_file::{KeyFileDefect, KeyFileError, KeyFileFacts, read_key_file};
+pub use lock::FileLock;
+pub use replace::{create_exclusive, replace};

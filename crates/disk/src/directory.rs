@@ -1,0 +1,56 @@
+//! Directories: made private, and synced so that what happened in them lasts.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{At, DiskError, Operation};
+
+/// Makes `path` and its missing parents with mode 0700; one that exists is left as it is.
+///
+/// # Errors
+/// [`DiskError`] naming the directory that could not be made.
+pub fn create_directory(path: &Path) -> Result<(), DiskError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = parent_of(path) {
+        create_directory(&parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(DiskError::new(Operation::CreateDirectory, path, error)),
+    }
+}
+
+/// Removes a file; `false` if there was none. The removal is durable when this returns.
+///
+/// # Errors
+/// [`DiskError`] if the file is there and stays, or if the directory cannot be synced.
+pub fn remove(path: &Path) -> Result<bool, DiskError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(DiskError::new(Operation::Remove, path, error)),
+    }
+}
+
+/// Syncs the directory that holds `path`: a rename, link or unlink before it survives a power cut.
+///
+/// # Errors
+/// [`DiskError`] naming the directory.
+pub fn sync_directory_of(path: &Path) -> Result<(), DiskError> {
+    let directory = parent_of(path).unwrap_or_else(|| PathBuf::from("."));
+    let handle = File::open(&directory).at(Operation::Open, &directory)?;
+    handle.sync_all().at(Operation::Sync, &directory)
+}
+
+fn parent_of(path: &Path) -> Option<PathBuf> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        Some(parent) => Some(parent.to_owned()),
+        None => None,
+    }
+}

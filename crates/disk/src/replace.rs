@@ -1,0 +1,123 @@
+//! A file that appears whole: replaced atomically, or created exactly once.
+//!
+//! | stopped after      | `replace` leaves                     | `create_exclusive` leaves           |
+//! |--------------------|--------------------------------------|-------------------------------------|
+//! | writing            | the old file, and `<path>.tmp`       | nothing (the new file has no name)  |
+//! | syncing the file   | the old file, and `<path>.tmp`       | nothing                             |
+//! | rename / link      | the old or the new file, whole       | nothing, or the new file, whole     |
+//! | syncing the folder | the new file                         | the new file                        |
+//!
+//! A left-over `<path>.tmp` is never read; the next `replace` of that path takes its place.
+
+use std::ffi::{CString, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::directory::sync_directory_of;
+use crate::error::{At, DiskError, Operation};
+
+const PRIVATE: u32 = 0o600;
+
+/// Puts `bytes` at `path` in one step, mode 0600, durable on return. Callers hold the lock that makes them the only writer.
+///
+/// # Errors
+/// [`DiskError`]; the file at `path` is then what it was (or, if only the last directory sync failed, the new one).
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let temporary = with_suffix(path, ".tmp");
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(DiskError::new(Operation::Remove, &temporary, error));
+        }
+        _ => {}
+    }
+    let written = write_new(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, path).at(Operation::Rename, path));
+    if written.is_err() {
+        // The error that matters is the one above; a temporary that stays is overwritten by the next attempt.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written?;
+    sync_directory_of(path)
+}
+
+/// Creates `path` with `bytes`, mode 0600, durable on return; `false` if something is there already.
+///
+/// Of any number of processes that call this at once, exactly one gets `true`, and no other content is ever seen under
+/// that name: the file is complete and synced before it is linked.
+///
+/// # Errors
+/// [`DiskError`]; nothing then exists at `path` (or, if only the last directory sync failed, the whole file).
+pub fn create_exclusive(path: &Path, bytes: &[u8]) -> Result<bool, DiskError> {
+    let (file, temporary) = nameless(path)?;
+    let linked = write_synced(&file, path, bytes).and_then(|()| link(&file, temporary.as_deref(), path));
+    if let Some(temporary) = temporary {
+        let _ = std::fs::remove_file(temporary);
+    }
+    let created = linked?;
+    sync_directory_of(path)?;
+    Ok(created)
+}
+
+/// A file without a name (`O_TMPFILE`), or, where the file system has none, one under a name nobody else uses.
+fn nameless(path: &Path) -> Result<(File, Option<PathBuf>), DiskError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let opened = OpenOptions::new().write(true).mode(PRIVATE).custom_flags(libc::O_TMPFILE).open(directory);
+    match opened {
+        Ok(file) => Ok((file, None)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {
+            let unique = with_suffix(path, &format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()));
+            Ok((create_new(&unique)?, Some(unique)))
+        }
+        Err(error) => Err(DiskError::new(Operation::Open, path, error)),
+    }
+}
+
+fn link(file: &File, temporary: Option<&Path>, path: &Path) -> Result<bool, DiskError> {
+    let linked = match temporary {
+        Some(temporary) => std::fs::hard_link(temporary, path),
+        None => link_descriptor(file, path),
+    };
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(DiskError::new(Operation::Link, path, error)),
+    }
+}
+
+/// open(2), `O_TMPFILE`: the way to name such a file without `CAP_DAC_READ_SEARCH` is through `/proc/self/fd`.
+#[expect(unsafe_code, reason = "the standard library has no linkat with AT_SYMLINK_FOLLOW")]
+fn link_descriptor(file: &File, path: &Path) -> io::Result<()> {
+    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let to = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: linkat(2) reads two NUL-terminated strings, which live until it returns, and keeps neither.
+    let result = unsafe {
+        libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    write_synced(&create_new(path)?, path, bytes)
+}
+
+fn create_new(path: &Path) -> Result<File, DiskError> {
+    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path).at(Operation::Open, path)
+}
+
+fn write_synced(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    file.write_all(bytes).at(Operation::Write, path)?;
+    file.sync_all().at(Operation::Sync, path)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
