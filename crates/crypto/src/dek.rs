@@ -1,0 +1,59 @@
+//! The data-encryption key of one file. It never encrypts anything itself and never leaves as bytes: what comes out is
+//! another type, derived for one purpose.
+
+use crate::derive::{Purpose, derive};
+use crate::random::{self, RandomError};
+use crate::{FileId, KEY_BYTES, LockedBytes, ManifestMacKey, Salt, SqlcipherKey};
+
+/// A file's data-encryption key: 32 random bytes in locked memory.
+pub struct Dek(LockedBytes<KEY_BYTES>);
+
+impl Dek {
+    /// Bytes in a commitment to a DEK.
+    pub const COMMITMENT_BYTES: usize = 32;
+
+    /// A new DEK from the operating system's randomness, straight into locked memory.
+    ///
+    /// # Errors
+    /// [`RandomError`] if the operating system gives none.
+    pub fn generate() -> Result<Self, RandomError> {
+        let mut bytes = LockedBytes::zeroed();
+        random::fill(bytes.expose_secret_mut())?;
+        Ok(Self(bytes))
+    }
+
+    /// A public value that only this DEK has under this `salt`: HKDF-SHA256 (RFC 5869). A manifest that records it
+    /// cannot be made to unwrap to another DEK unnoticed.
+    #[must_use]
+    pub fn commitment(&self, salt: &Salt) -> [u8; Self::COMMITMENT_BYTES] {
+        let mut commitment = [0; Self::COMMITMENT_BYTES];
+        derive(self.0.expose_secret(), &salt.0, Purpose::DekCommitment, &[], &mut commitment);
+        commitment
+    }
+
+    /// The key that authenticates the manifest of the file `file_id`.
+    #[must_use]
+    pub fn manifest_mac_key(&self, file_id: &FileId) -> ManifestMacKey {
+        ManifestMacKey::from_secret(self.derive_key(Purpose::ManifestMac, file_id))
+    }
+
+    /// The raw `SQLCipher` key of the file `file_id`.
+    #[must_use]
+    pub fn sqlcipher_key(&self, file_id: &FileId) -> SqlcipherKey {
+        SqlcipherKey::from_secret(self.derive_key(Purpose::Sqlcipher, file_id), *file_id)
+    }
+
+    pub(crate) const fn from_secret(bytes: LockedBytes<KEY_BYTES>) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn secret(&self) -> &LockedBytes<KEY_BYTES> {
+        &self.0
+    }
+
+    fn derive_key(&self, purpose: Purpose, file_id: &FileId) -> LockedBytes<KEY_BYTES> {
+        let mut key = LockedBytes::zeroed();
+        derive(self.0.expose_secret(), &[], purpose, &file_id.0, key.expose_secret_mut());
+        key
+    }
+}

@@ -1,0 +1,128 @@
+//! HMAC with kept midstates, and PBKDF2 over it, for the three hashes that `SQLCipher` knows.
+//!
+//! `RustCrypto`'s `sha2` and `sha1` because they wipe their state, and are no slower on a page than `ring` here.
+
+use std::num::NonZeroU32;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+use crate::KEY_BYTES;
+
+/// A hash that `SQLCipher` can be set to (`PRAGMA cipher_hmac_algorithm`, `PRAGMA cipher_kdf_algorithm`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashAlgorithm {
+    /// SHA-1, the default up to `SQLCipher` 3.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512, the default since `SQLCipher` 4.
+    Sha512,
+}
+
+impl HashAlgorithm {
+    /// Bytes in a MAC by this hash.
+    #[must_use]
+    pub const fn output_bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// PBKDF2 (RFC 8018 section 5.2) with HMAC by `algorithm`, filling `out`.
+pub fn pbkdf2(algorithm: HashAlgorithm, password: &[u8], salt: &[u8], iterations: NonZeroU32, out: &mut [u8]) {
+    let rounds = iterations.get();
+    match algorithm {
+        HashAlgorithm::Sha1 => pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, rounds, out),
+        HashAlgorithm::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, rounds, out),
+        HashAlgorithm::Sha512 => pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, rounds, out),
+    }
+}
+
+/// The MAC of a page: 20, 32 or 64 bytes.
+#[derive(Clone, Copy)]
+pub struct PageMac {
+    bytes: [u8; 64],
+    algorithm: HashAlgorithm,
+}
+
+impl PageMac {
+    /// The MAC's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.algorithm.output_bytes()]
+    }
+
+    /// Whether `stored` is this MAC, compared in constant time.
+    #[must_use]
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        self.as_bytes().ct_eq(stored).into()
+    }
+}
+
+/// One key and the hash states after its inner and outer pads (RFC 2104 section 4), which saves two compressions a page.
+pub(super) struct MacKey {
+    key: [u8; KEY_BYTES],
+    midstate: Midstate,
+}
+
+enum Midstate {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl MacKey {
+    pub(super) fn new(algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> Self {
+        let midstate = match algorithm {
+            HashAlgorithm::Sha1 => Midstate::Sha1(keyed(key)),
+            HashAlgorithm::Sha256 => Midstate::Sha256(keyed(key)),
+            HashAlgorithm::Sha512 => Midstate::Sha512(keyed(key)),
+        };
+        Self { key: *key, midstate }
+    }
+
+    /// Whether this is `key` for `algorithm`, the key compared in constant time.
+    pub(super) fn is(&self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> bool {
+        self.algorithm() == algorithm && self.key.ct_eq(key).into()
+    }
+
+    pub(super) fn mac(&self, page: &[u8], suffix: &[u8]) -> PageMac {
+        let mut bytes = [0; 64];
+        let out = &mut bytes[..self.algorithm().output_bytes()];
+        match &self.midstate {
+            Midstate::Sha1(keyed) => sign(keyed, page, suffix, out),
+            Midstate::Sha256(keyed) => sign(keyed, page, suffix, out),
+            Midstate::Sha512(keyed) => sign(keyed, page, suffix, out),
+        }
+        PageMac { bytes, algorithm: self.algorithm() }
+    }
+
+    const fn algorithm(&self) -> HashAlgorithm {
+        match self.midstate {
+            Midstate::Sha1(_) => HashAlgorithm::Sha1,
+            Midstate::Sha256(_) => HashAlgorithm::Sha256,
+            Midstate::Sha512(_) => HashAlgorithm::Sha512,
+        }
+    }
+}
+
+impl Drop for MacKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+fn keyed<M: Mac + KeyInit>(key: &[u8; KEY_BYTES]) -> M {
+    M::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+fn sign<M: Mac + Clone>(keyed: &M, page: &[u8], suffix: &[u8], out: &mut [u8]) {
+    out.copy_from_slice(&keyed.clone().chain_update(page).chain_update(suffix).finalize().into_bytes());
+}

@@ -1,0 +1,29 @@
+//! A cache of the two most recently used keys.
+
+use crate::LockedBox;
+
+/// Up to two expanded keys in locked memory, the least recently used one giving way.
+pub(super) struct TwoSlots<T> {
+    newest: Option<LockedBox<T>>,
+    oldest: Option<LockedBox<T>>,
+}
+
+impl<T> Default for TwoSlots<T> {
+    fn default() -> Self {
+        Self { newest: None, oldest: None }
+    }
+}
+
+impl<T> TwoSlots<T> {
+    /// The value that `is_wanted`, made by `make` if neither is.
+    pub(super) fn get_or_insert(&mut self, is_wanted: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &T {
+        let held = |slot: &Option<LockedBox<T>>| slot.as_ref().is_some_and(|value| is_wanted(value));
+        if !held(&self.newest) {
+            std::mem::swap(&mut self.newest, &mut self.oldest);
+            if !held(&self.newest) {
+                self.newest = None;
+            }
+        }
+        self.newest.get_or_insert_with(|| LockedBox::new(make()))
+    }
+}
