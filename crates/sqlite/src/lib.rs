@@ -1,1 +1,35 @@
+//! SQLite files, plain or under SQLCipher: connections whose every step is checked, and a store with group commit.
+//!
+//! SQLCipher can return a row whose page failed its MAC as good data (a bad overflow page read as zeros). Here the crypto
+//! provider counts such failures itself, and nothing leaves a [`Connection`] while the count has moved: see [`tamper`].
+//!
+//! | module       | what lives there                                                       |
+//! |--------------|------------------------------------------------------------------------|
+//! | `provider`   | the C interface through which SQLCipher asks for crypto (all the FFI)    |
+//! | `tamper`     | the count of pages that did not authenticate                             |
+//! | `connection` | opening and keying a file, running checked statements                    |
+//! | `authorizer` | what SQL may not do to an open file                                      |
+//! | `store`      | one file: group commit, point reads, queries                             |
+//! | `cache`      | the page-cache budget of the process                                     |
+//! | `pool`       | native threads, parked before SQLCipher's own exit handler runs          |
 
+mod authorizer;
+mod batch;
+mod cache;
+mod connection;
+mod error;
+mod exit;
+mod options;
+mod pool;
+mod provider;
+mod store;
+mod tamper;
+mod value;
+
+pub use batch::{Step, StepResult};
+pub use cache::set_budget;
+pub use connection::Connection;
+pub use error::StoreError;
+pub use options::{Encryption, Mode, OpenOptions, Profile};
+pub use store::{Completion, Outcome, RequestId, Sink, Stats, Store};
+pub use value::{Row, Value};

@@ -1,0 +1,233 @@
+//! One connection to one file: opened, keyed, and checked after every step.
+
+use std::fs::OpenOptions as FileOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use libsqlite3_sys as ffi;
+use rusqlite::{OpenFlags, Statement};
+
+use crate::authorizer::authorize;
+use crate::cache::{self, Role};
+use crate::error::StoreError;
+use crate::options::{Encryption, Mode, OpenOptions};
+use crate::tamper::{self, Mark};
+use crate::value::{Row, Value};
+
+const STATEMENTS_KEPT: usize = 64;
+/// Smaller than this, a file cannot hold the first page of a database.
+const SMALLEST_PAGE_BYTES: u64 = 512;
+
+/// A connection. Whatever it returns was read from pages that authenticated.
+pub struct Connection {
+    inner: rusqlite::Connection,
+    path: PathBuf,
+    role: Role,
+    cache_kibibytes: u64,
+    broken: bool,
+}
+
+impl Connection {
+    /// Opens a file in WAL mode with `synchronous=FULL`, and reads its schema: a wrong key or a damaged first page is
+    /// found here.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Exists`], [`StoreError::Corrupt`], [`StoreError::Busy`], or what the system
+    /// refused. A file that is refused is not written to.
+    pub fn open(options: &OpenOptions) -> Result<Self, StoreError> {
+        Self::open_as(options, Role::Point)
+    }
+
+    pub(crate) fn open_as(options: &OpenOptions, role: Role) -> Result<Self, StoreError> {
+        let path = options.path.as_path();
+        crate::exit::prepare();
+        crate::provider::keep_linked();
+        prepare_file(path, options.mode)?;
+        let mark = tamper::mark();
+        let opened = open_inner(options).map_err(|error| StoreError::from_sqlite(error, 0, path));
+        if mark.page_failed_since() {
+            return Err(StoreError::corrupt(path));
+        }
+        let mut connection =
+            Self { inner: opened?, path: path.to_owned(), role, cache_kibibytes: 0, broken: false };
+        connection.follow_cache_budget()?;
+        Ok(connection)
+    }
+
+    /// Runs one statement and hands each row to `on_row`. Returns the rows changed (0 for a statement that only reads).
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] as soon as a page fails, before any row read with it is handed out; `step` is what errors
+    /// of the statement itself carry.
+    pub fn run(
+        &mut self,
+        step: usize,
+        sql: &str,
+        parameters: &[Value],
+        mut on_row: impl FnMut(Row),
+    ) -> Result<u64, StoreError> {
+        let mark = tamper::mark();
+        let outcome = self.run_unchecked(mark, sql, parameters, &mut on_row);
+        let outcome = if mark.page_failed_since() {
+            Err(StoreError::corrupt(&self.path))
+        } else {
+            outcome.map_err(|error| StoreError::from_sqlite(error, step, &self.path))
+        };
+        if let Err(error) = &outcome {
+            self.broken |= error.breaks_connection();
+        }
+        outcome
+    }
+
+    fn run_unchecked(
+        &self,
+        mark: Mark,
+        sql: &str,
+        parameters: &[Value],
+        on_row: &mut impl FnMut(Row),
+    ) -> rusqlite::Result<u64> {
+        let mut statement = self.inner.prepare_cached(sql)?;
+        bind(&mut statement, parameters)?;
+        let columns = statement.column_count();
+        let reads_only = statement.readonly();
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            let values = (0..columns).map(|column| row.get_ref(column).map(Value::from)).collect::<Result<Row, _>>()?;
+            // After the columns: reading one may load its overflow pages.
+            if mark.page_failed_since() {
+                break;
+            }
+            on_row(values);
+        }
+        drop(rows);
+        Ok(if reads_only { 0 } else { self.inner.changes() })
+    }
+
+    /// Runs a statement that takes no parameters and whose rows nobody wants.
+    pub(crate) fn execute(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.run(0, sql, &[], |_| ()).map(drop)
+    }
+
+    /// Whether statements run inside a transaction; SQLite ends it by itself after some errors.
+    pub(crate) fn in_transaction(&self) -> bool {
+        !self.inner.is_autocommit()
+    }
+
+    /// Whether an error was seen after which nothing this connection says can be trusted.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether a statement could change the file (it must compile).
+    pub(crate) fn is_read_only(&mut self, sql: &str) -> Result<bool, StoreError> {
+        let mark = tamper::mark();
+        let read_only = self.inner.prepare_cached(sql).map(|statement| statement.readonly());
+        if mark.page_failed_since() {
+            self.broken = true;
+            return Err(StoreError::corrupt(&self.path));
+        }
+        read_only.map_err(|error| StoreError::from_sqlite(error, 0, &self.path))
+    }
+
+    /// Takes up the share of the page-cache budget that this connection has now.
+    pub(crate) fn follow_cache_budget(&mut self) -> Result<(), StoreError> {
+        let kibibytes = cache::kibibytes_for(self.role);
+        if kibibytes == self.cache_kibibytes {
+            return Ok(());
+        }
+        self.cache_kibibytes = kibibytes;
+        // A negative cache_size is in KiB ("PRAGMA cache_size").
+        self.execute(&format!("PRAGMA cache_size = -{kibibytes}"))
+    }
+}
+
+fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
+    if statement.parameter_count() != parameters.len() {
+        return Err(rusqlite::Error::InvalidParameterCount(parameters.len(), statement.parameter_count()));
+    }
+    parameters.iter().zip(1..).try_for_each(|(value, index)| statement.raw_bind_parameter(index, value))
+}
+
+fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
+    match mode {
+        Mode::Open => match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() && metadata.len() >= SMALLEST_PAGE_BYTES => Ok(()),
+            Ok(_) => Err(StoreError::corrupt(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { path: path.to_owned() }),
+            Err(_) => Err(StoreError::Denied { path: path.to_owned() }),
+        },
+        // SQLite would create it readable by others; it gives -wal and -shm the mode of the data file.
+        Mode::Create => match FileOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(_) => nimbus_disk::sync_directory_of(path).map_err(|error| StoreError::from_disk(&error, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(StoreError::Exists { path: path.to_owned() })
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
+                Err(StoreError::Full { path: path.to_owned() })
+            }
+            Err(_) => Err(StoreError::Denied { path: path.to_owned() }),
+        },
+    }
+}
+
+fn open_inner(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
+    // NO_MUTEX: each connection sits behind a mutex of ours. No URI: a path is a path, whatever characters it has.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = if options.exclusive {
+        rusqlite::Connection::open_with_flags_and_vfs(&options.path, flags, c"unix-excl")?
+    } else {
+        rusqlite::Connection::open_with_flags(&options.path, flags)?
+    };
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    if let Some(encryption) = &options.encryption {
+        apply_key(&connection, encryption)?;
+    }
+    connection.execute_batch(if options.mode == Mode::Create { CREATE_SETTINGS } else { "" })?;
+    // The first statement that reads the file: nothing has been written yet if it fails.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+    connection.execute_batch(SETTINGS)?;
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.authorizer(Some(authorize))?;
+    Ok(connection)
+}
+
+const CREATE_SETTINGS: &str = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = NONE; PRAGMA encoding = 'UTF-8';";
+
+const SETTINGS: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA cell_size_check = ON;
+    PRAGMA mmap_size = 0;
+    PRAGMA journal_size_limit = 67108864;
+";
+
+/// Keys the connection: 64 hex digits of key and 32 of salt, so that key and file belong together and a file whose
+/// first bytes were wiped still opens. Every parameter is set, so that no process-wide default of SQLCipher matters.
+fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusqlite::Result<()> {
+    encryption.key.expose_hex_with_salt(|text| key(connection, text))?;
+    connection.execute_batch(&format!(
+        "PRAGMA cipher_compatibility = 4;
+         PRAGMA cipher_page_size = 4096;
+         PRAGMA cipher_use_hmac = ON;
+         PRAGMA cipher_plaintext_header_size = 0;
+         PRAGMA cipher_kdf_algorithm = PBKDF2_HMAC_SHA512;
+         PRAGMA cipher_hmac_algorithm = {};",
+        encryption.profile.hmac_algorithm(),
+    ))
+}
+
+#[expect(unsafe_code, reason = "rusqlite keys only through SQL text, where a key must never stand")]
+fn key(connection: &rusqlite::Connection, text: &[u8]) -> rusqlite::Result<()> {
+    let length = i32::try_from(text.len()).map_err(|_| rusqlite::Error::InvalidQuery)?;
+    // SAFETY: the handle is open for as long as `connection` is borrowed, and no statement runs on it; sqlite3_key_v2
+    // copies `length` bytes and keeps no pointer ("SQLCipher API", sqlite3_key_v2).
+    let code = unsafe { ffi::sqlite3_key_v2(connection.handle(), c"main".as_ptr(), text.as_ptr().cast(), length) };
+    if code == ffi::SQLITE_OK {
+        Ok(())
+    } else {
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+}

@@ -1,0 +1,404 @@
+//! One open file, used by many requests at once.
+//!
+//! Writes queue up and a native thread commits what has gathered as one transaction, so that one `fsync` answers many
+//! requests. Point reads run on the caller's thread, queries on native threads, each on connections of their own: WAL
+//! gives every one of them a consistent snapshot. A connection that met a damaged page is thrown away and another is
+//! opened, so that only requests that touch the page fail.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::batch::{self, Step, StepResult};
+use crate::cache::{Role, Ticket};
+use crate::connection::Connection;
+use crate::error::StoreError;
+use crate::options::{Mode, OpenOptions};
+use crate::pool;
+use crate::value::{Row, Value};
+
+/// Bounds one transaction: a request that arrives during it waits at most for this much work.
+const BATCH_REQUESTS: usize = 512;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Query connections that are kept for the next query.
+const QUERIES_KEPT: usize = 2;
+
+/// Names a request in its [`Completion`]; the caller chooses it.
+pub type RequestId = u32;
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A write is durable; one result for each step.
+    Wrote(Vec<StepResult>),
+    /// The rows of a query.
+    Rows(Vec<Row>),
+    /// A checkpoint or close is done.
+    Done,
+    /// The request failed.
+    Failed(StoreError),
+}
+
+/// A finished request.
+#[derive(Debug)]
+pub struct Completion {
+    /// The id it was submitted with.
+    pub id: RequestId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Takes finished requests, on a native thread: all those of one commit together.
+pub type Sink = Arc<dyn Fn(Vec<Completion>) + Send + Sync>;
+
+/// Counts since the store was opened, and what is waiting now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Transactions committed.
+    pub commits: u64,
+    /// Write requests they carried.
+    pub requests: u64,
+    /// Write requests waiting.
+    pub queued: u64,
+    /// Their parameters, in bytes.
+    pub queued_bytes: u64,
+}
+
+/// An open file. Dropping it finishes what is queued and closes it in the background.
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: OpenOptions,
+    sink: Sink,
+    queue: Mutex<Queue>,
+    writer: Mutex<Option<Connection>>,
+    point: Mutex<Option<Connection>>,
+    queries: Mutex<Queries>,
+    queries_changed: Condvar,
+    commits: AtomicU64,
+    requests: AtomicU64,
+    /// Given back when the store closes.
+    ticket: Mutex<Option<Ticket>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    /// A native thread is working the queue.
+    served: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Queries {
+    running: usize,
+    idle: Vec<Connection>,
+}
+
+enum Job {
+    Write { id: RequestId, steps: Vec<Step>, bytes: usize },
+    Checkpoint { id: RequestId },
+    Close { id: Option<RequestId> },
+}
+
+impl Store {
+    /// Opens a file; finished requests go to `sink`.
+    ///
+    /// # Errors
+    /// Those of [`Connection::open`].
+    pub fn open(options: &OpenOptions, sink: Sink) -> Result<Self, StoreError> {
+        let ticket = Ticket::take();
+        let writer = Connection::open_as(options, Role::Writer)?;
+        let shared = Shared {
+            options: OpenOptions { mode: Mode::Open, ..options.clone() },
+            sink,
+            queue: Mutex::default(),
+            writer: Mutex::new(Some(writer)),
+            point: Mutex::new(None),
+            queries: Mutex::default(),
+            queries_changed: Condvar::new(),
+            commits: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            ticket: Mutex::new(Some(ticket)),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The first row of a statement that reads, on the caller's thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Sql`] for a statement that writes; [`StoreError::Corrupt`] if it met a damaged page.
+    pub fn get(&self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
+        let _running = crate::exit::enter();
+        let mut slot = lock(&self.shared.point);
+        if lock(&self.shared.queue).closed {
+            return Err(self.shared.closed());
+        }
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => Connection::open_as(&self.shared.options, Role::Point)?,
+        };
+        let mut first = None;
+        let result = read(&mut connection, sql, parameters, |row| {
+            first.get_or_insert(row);
+        });
+        if !connection.is_broken() {
+            *slot = Some(connection);
+        }
+        result.map(|()| first)
+    }
+
+    /// All rows of a statement that reads, on a native thread. The caller bounds their number with LIMIT.
+    pub fn query(&self, id: RequestId, sql: String, parameters: Vec<Value>) {
+        let shared = Arc::clone(&self.shared);
+        if lock(&shared.queue).closed {
+            let closed = shared.closed();
+            return shared.answer(id, Outcome::Failed(closed));
+        }
+        lock(&shared.queries).running += 1;
+        pool::READERS.run(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| shared.query_now(&sql, &parameters)));
+            let outcome = match outcome {
+                Ok(Ok(rows)) => Outcome::Rows(rows),
+                Ok(Err(error)) => Outcome::Failed(error),
+                Err(_) => Outcome::Failed(StoreError::Panicked { path: shared.options.path.clone() }),
+            };
+            lock(&shared.queries).running -= 1;
+            shared.queries_changed.notify_all();
+            shared.answer(id, outcome);
+        });
+    }
+
+    /// Queues a request whose steps succeed or fail together; it is durable when its completion says so.
+    pub fn write(&self, id: RequestId, steps: Vec<Step>) {
+        let bytes = steps.iter().flat_map(|step| &step.parameters).map(Value::payload_bytes).sum();
+        Shared::enqueue(&self.shared, Job::Write { id, steps, bytes });
+    }
+
+    /// Copies the write-ahead log into the data file and empties it, after the writes queued so far.
+    pub fn checkpoint(&self, id: RequestId) {
+        Shared::enqueue(&self.shared, Job::Checkpoint { id });
+    }
+
+    /// Finishes what is queued, checkpoints and closes; later requests fail with [`StoreError::Closed`].
+    pub fn close(&self, id: RequestId) {
+        Shared::enqueue(&self.shared, Job::Close { id: Some(id) });
+    }
+
+    /// Counts since the store was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let queue = lock(&self.shared.queue);
+        Stats {
+            commits: self.shared.commits.load(Ordering::Relaxed),
+            requests: self.shared.requests.load(Ordering::Relaxed),
+            queued: queue.jobs.len() as u64,
+            queued_bytes: queue.bytes as u64,
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !lock(&self.shared.queue).closed {
+            Shared::enqueue(&self.shared, Job::Close { id: None });
+        }
+    }
+}
+
+impl Shared {
+    fn enqueue(shared: &Arc<Self>, job: Job) {
+        let mut queue = lock(&shared.queue);
+        if queue.closed {
+            drop(queue);
+            let outcome = match job {
+                Job::Close { .. } => Outcome::Done,
+                Job::Write { .. } | Job::Checkpoint { .. } => Outcome::Failed(shared.closed()),
+            };
+            if let Some(id) = job.id() {
+                shared.answer(id, outcome);
+            }
+            return;
+        }
+        queue.closed = matches!(job, Job::Close { .. });
+        queue.bytes += job.bytes();
+        queue.jobs.push_back(job);
+        if !std::mem::replace(&mut queue.served, true) {
+            let shared = Arc::clone(shared);
+            pool::WRITERS.run(move || shared.serve());
+        }
+    }
+
+    /// Works the queue until it is empty.
+    fn serve(&self) {
+        while let Some(jobs) = self.next_jobs() {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(&jobs)));
+            let completions = outcome.unwrap_or_else(|_| {
+                *lock(&self.writer) = None;
+                let outcomes = batch::panicked(&self.options.path, jobs.len());
+                jobs.iter().zip(outcomes).filter_map(|(job, outcome)| completion(job.id(), outcome)).collect()
+            });
+            if !completions.is_empty() {
+                (self.sink)(completions);
+            }
+        }
+    }
+
+    /// The next writes that fit one transaction, or the next other job alone.
+    fn next_jobs(&self) -> Option<Vec<Job>> {
+        let mut queue = lock(&self.queue);
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = queue.jobs.front() {
+            let alone = !matches!(next, Job::Write { .. });
+            let full = taken.len() == BATCH_REQUESTS || bytes + next.bytes() > BATCH_BYTES;
+            if !taken.is_empty() && (alone || full) {
+                break;
+            }
+            let Some(job) = queue.jobs.pop_front() else { break };
+            bytes += job.bytes();
+            taken.push(job);
+            if alone {
+                break;
+            }
+        }
+        queue.bytes -= bytes;
+        if taken.is_empty() {
+            queue.served = false;
+            return None;
+        }
+        Some(taken)
+    }
+
+    fn perform(&self, jobs: &[Job]) -> Vec<Completion> {
+        match jobs {
+            [Job::Checkpoint { id }] => {
+                let outcome = self.checkpoint_now().map_or_else(Outcome::Failed, |()| Outcome::Done);
+                vec![Completion { id: *id, outcome }]
+            }
+            [Job::Close { id }] => {
+                self.close_now();
+                id.map(|id| Completion { id, outcome: Outcome::Done }).into_iter().collect()
+            }
+            writes => self.commit(writes),
+        }
+    }
+
+    fn commit(&self, writes: &[Job]) -> Vec<Completion> {
+        let requests: Vec<&[Step]> = writes.iter().map(Job::steps).collect();
+        let mut writer = lock(&self.writer);
+        let outcomes = batch::commit(&mut writer, &|| Connection::open_as(&self.options, Role::Writer), &requests);
+        drop(writer);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(writes.len() as u64, Ordering::Relaxed);
+        writes.iter().zip(outcomes).filter_map(|(job, outcome)| completion(job.id(), outcome)).collect()
+    }
+
+    fn checkpoint_now(&self) -> Result<(), StoreError> {
+        let mut slot = lock(&self.writer);
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => Connection::open_as(&self.options, Role::Writer)?,
+        };
+        let mut busy = false;
+        let result = connection.run(0, "PRAGMA wal_checkpoint(TRUNCATE)", &[], |row| {
+            busy |= row.first() != Some(&Value::Integer(0));
+        });
+        if !connection.is_broken() {
+            *slot = Some(connection);
+        }
+        result?;
+        if busy { Err(StoreError::Busy { path: self.options.path.clone() }) } else { Ok(()) }
+    }
+
+    fn close_now(&self) {
+        let mut queries = lock(&self.queries);
+        while queries.running > 0 {
+            queries = self.queries_changed.wait(queries).unwrap_or_else(PoisonError::into_inner);
+        }
+        queries.idle.clear();
+        drop(queries);
+        *lock(&self.point) = None;
+        // The last connection checkpoints and removes the write-ahead log; what it cannot fold in stays in the log, which
+        // is durable and read at the next open.
+        *lock(&self.writer) = None;
+        *lock(&self.ticket) = None;
+    }
+
+    fn query_now(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let idle = lock(&self.queries).idle.pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => Connection::open_as(&self.options, Role::Query)?,
+        };
+        let mut rows = Vec::new();
+        let result = read(&mut connection, sql, parameters, |row| rows.push(row));
+        let mut queries = lock(&self.queries);
+        if !connection.is_broken() && queries.idle.len() < QUERIES_KEPT {
+            queries.idle.push(connection);
+        }
+        drop(queries);
+        result.map(|()| rows)
+    }
+
+    fn answer(&self, id: RequestId, outcome: Outcome) {
+        (self.sink)(vec![Completion { id, outcome }]);
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Closed { path: self.options.path.clone() }
+    }
+}
+
+impl Job {
+    const fn id(&self) -> Option<RequestId> {
+        match self {
+            Self::Write { id, .. } | Self::Checkpoint { id } => Some(*id),
+            Self::Close { id } => *id,
+        }
+    }
+
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Write { bytes, .. } => *bytes,
+            Self::Checkpoint { .. } | Self::Close { .. } => 0,
+        }
+    }
+
+    fn steps(&self) -> &[Step] {
+        match self {
+            Self::Write { steps, .. } => steps,
+            Self::Checkpoint { .. } | Self::Close { .. } => &[],
+        }
+    }
+}
+
+fn read(
+    connection: &mut Connection,
+    sql: &str,
+    parameters: &[Value],
+    on_row: impl FnMut(Row),
+) -> Result<(), StoreError> {
+    connection.follow_cache_budget()?;
+    if !connection.is_read_only(sql)? {
+        return Err(StoreError::Sql { step: 0, message: "only a statement that reads may run here".to_owned() });
+    }
+    connection.run(0, sql, parameters, on_row).map(drop)
+}
+
+fn completion(id: Option<RequestId>, outcome: batch::RequestOutcome) -> Option<Completion> {
+    let outcome = match outcome {
+        Ok(results) => Outcome::Wrote(results),
+        Err(error) => Outcome::Failed(error),
+    };
+    id.map(|id| Completion { id, outcome })
+}
+
+/// A panic inside a lock leaves a connection slot empty or a counter right; neither is unsafe to go on with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
