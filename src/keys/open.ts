@@ -1,0 +1,14 @@
+/** From the configuration to the one provider that is active. */
+import type { EncryptionConfig } from '../config/storage.js'
+import { openMasterKeyFile } from './master-key-file.js'
+import type { KeyProvider } from './provider.js'
+
+/**
+ * Opens what `encryption` names; the configuration has refused what this version cannot serve. `dataDirs` are the
+ * directories that the key protects, and may not lie in.
+ *
+ * @throws `key_missing`, `key_malformed`, `config_invalid`.
+ */
+export async function openKeyProvider(encryption: EncryptionConfig, dataDirs: readonly string[]): Promise<KeyProvider> {
+  return openMasterKeyFile(encryption.masterKeyFile, dataDirs)
+}

@@ -1,0 +1,31 @@
+/** Which cipher, with which parameters, a file of each family is written in. */
+import type { FileSubject } from './subject.js'
+
+export type Cipher = 'sqlcipher' | 'aes-256-gcm-siv'
+
+/** The parameters of SQLCipher that a file was created with: they cannot be told from the file, so the manifest keeps them. */
+export type Profile = 'sqlcipher-4' | 'sqlcipher-4-sha256'
+
+const CIPHER_OF_PROFILE = {
+  'sqlcipher-4': 'sqlcipher',
+  'sqlcipher-4-sha256': 'sqlcipher',
+} as const satisfies Record<Profile, Cipher>
+
+const CIPHER_OF_FAMILY = {
+  sqlite_tenant: 'sqlcipher',
+  libsql_cache: 'sqlcipher',
+  redb_tenant: 'aes-256-gcm-siv',
+  control_plane: 'aes-256-gcm-siv',
+} as const satisfies Record<FileSubject['family'], Cipher>
+
+export function isProfile(text: string): text is Profile {
+  return Object.hasOwn(CIPHER_OF_PROFILE, text)
+}
+
+export function cipherOfProfile(profile: Profile): Cipher {
+  return CIPHER_OF_PROFILE[profile]
+}
+
+export function cipherOfSubject(subject: FileSubject): Cipher {
+  return CIPHER_OF_FAMILY[subject.family]
+}

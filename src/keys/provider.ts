@@ -1,0 +1,50 @@
+/** The contract of a key provider: whatever holds the KEK, makes DEKs and opens wrapped ones. */
+import type { Dek } from '../native.js'
+import type { DekBinding } from './binding.js'
+
+/** Where the KEK is, as `nimbus encryption status` and `GET /debug/encryption/status` show it; never key material. */
+export type ProviderDescriptor =
+  | { readonly provider: 'master_key_file' | 'key_directory'; readonly path: string }
+  | { readonly provider: 'aws_kms'; readonly key_id: string; readonly region: string | null }
+
+/** A DEK that only its KEK opens. */
+export interface WrappedDek {
+  /** Identifies the KEK without saying where it is: printable ASCII, at most 2,048 characters. Authenticated. */
+  readonly keyId: string
+  /** Where the KEK was when it wrapped: for messages only. A key may move, so nothing is ever decided by it. */
+  readonly hint: string
+  /** At most 8,192 bytes; only the provider knows their meaning. */
+  readonly wrapped: Uint8Array
+}
+
+export interface NewDek extends WrappedDek {
+  /** The caller closes it. */
+  readonly dek: Dek
+}
+
+export type UnwrapResult =
+  /** The caller closes the DEK, and still compares its commitment and the manifest's MAC. */
+  | { readonly outcome: 'opened'; readonly dek: Dek }
+  /** Another KEK wrapped it. `ours` is the key id that was tried. */
+  | { readonly outcome: 'other_key'; readonly ours: string }
+  /** Our KEK wrapped it, and since then it or what it is bound to was changed. */
+  | { readonly outcome: 'altered' }
+
+/**
+ * Everything is asynchronous, since a KEK may be at the other end of a network. Calls may overlap.
+ *
+ * A provider binds the whole of `binding` into what it wraps, as associated data (`wrapHeader`) or as encryption context,
+ * and refuses to unwrap under any other binding. It never tries a second key. Failures that are not about one wrapped
+ * DEK (the KEK is missing, access is denied, the network is down) are thrown as `NimbusError` with their own code.
+ */
+export interface KeyProvider {
+  /** The manifest's `provider`: lower-case letters, digits and `_`. */
+  readonly kind: string
+  /** What the operator should know before anything goes wrong; `start` logs each. */
+  readonly warnings: readonly string[]
+  describe(): ProviderDescriptor
+  newDek(binding: DekBinding): Promise<NewDek>
+  unwrap(binding: DekBinding, wrapped: WrappedDek, commitment: Uint8Array): Promise<UnwrapResult>
+  /** Wipes what the provider holds of the KEK. DEKs that it made stay open. */
+  close(): void
+}
