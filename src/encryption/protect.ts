@@ -1,0 +1,149 @@
+/**
+ * The life of a protected file: announced, made, served, and taken away again, each step durable before the next begins.
+ *
+ * The manifest is written before the first byte of data and removed after the last, so nothing on the disk is ever
+ * encrypted under a key that no manifest holds. Callers hold the lock of the file or of its directory.
+ *
+ * | stopped after           | on the disk                                   | the next start (`settle.ts`)      |
+ * |-------------------------|-----------------------------------------------|-----------------------------------|
+ * | `createProtected`       | manifest `creating`                           | removes the manifest              |
+ * | the caller makes data   | manifest `creating`, data, whole or in part   | removes the data, then the manifest |
+ * | `markActive`            | manifest `active`, data                       | serves it                         |
+ * | `markDeleting`          | manifest `deleting`, data                     | removes the data, then the manifest |
+ * | `removeProtected`: data | manifest `deleting`, data in part or none     | removes the rest, then the manifest |
+ * | `removeProtected`       | nothing                                       | knows no such file                |
+ *
+ * A creation is acknowledged after `markActive` and not before; a deletion counts from `markDeleting` on.
+ */
+import { NimbusError } from '../errors.js'
+import { type Profile, cipherOfProfile, cipherOfSubject } from '../keys/profile.js'
+import type { KeyProvider } from '../keys/provider.js'
+import { type FileSubject, describe } from '../keys/subject.js'
+import { encodeBody, encodeManifest } from '../manifest/encode.js'
+import { type Disk, exists, manifestPathOf, nativeDisk, staleManifestPathOf } from '../manifest/file.js'
+import type { SettledManifest } from '../manifest/manifest.js'
+import { type Dek, randomBytes } from '../native.js'
+import { type Protected, protectedFile, unlock } from './unlock.js'
+
+export type { Protected } from './unlock.js'
+
+/**
+ * A new file's DEK and manifest, in state `creating`. The caller then makes the data under `dek` and `fileId`, durable and
+ * with its first page in the file itself, and calls `markActive`; or gives up with `removeProtected`.
+ *
+ * @throws `target_exists` if the file, its WAL or journal, or its manifest is there; what the provider throws. Nothing is written then.
+ */
+export async function createProtected(
+  path: string,
+  subject: FileSubject,
+  provider: KeyProvider,
+  profile: Profile,
+  disk: Disk = nativeDisk,
+): Promise<Protected> {
+  if (cipherOfProfile(profile) !== cipherOfSubject(subject)) {
+    throw new TypeError(`profile ${profile} does not fit ${describe(subject)}`)
+  }
+  for (const part of dataFilesOf(path)) {
+    if (await exists(part)) throw targetExists(part)
+  }
+  const binding = { subject, profile, generation: 1n, fileId: randomBytes(16), salt: randomBytes(32) }
+  const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
+  try {
+    const { generation, fileId, salt } = binding
+    const commitment = dek.commitment(salt)
+    const manifest: SettledManifest = {
+      subject,
+      profile,
+      state: 'creating',
+      createdAt: new Date().toISOString(),
+      rotatedAt: null,
+      current: { generation, fileId, provider: provider.kind, hint, keyId, salt, commitment, wrapped },
+      next: null,
+    }
+    const manifestPath = manifestPathOf(path)
+    if (!disk.createFileExclusive(manifestPath, sealed(manifest, dek))) throw targetExists(manifestPath)
+    return protectedFile(path, manifest, dek)
+  } catch (error) {
+    dek.close()
+    throw error
+  }
+}
+
+/**
+ * The file with its DEK, ready to be served. Reads the manifest only, so it may be called while the file is open.
+ *
+ * @throws what `unlock` throws; `manifest_missing`; `data_missing` for a file that is being created or deleted;
+ * `unsupported_for_provider` while a rotation is pending.
+ */
+export async function openProtected(path: string, subject: FileSubject, provider: KeyProvider): Promise<Protected> {
+  const file = await unlock(path, subject, provider)
+  if (file === undefined) throw manifestMissing(path)
+  if (file.manifest.state === 'active') return file
+  file.dek.close()
+  if (file.manifest.state === 'rotating') throw rotationPending(path)
+  throw new NimbusError('data_missing', `${path} is not there to be opened: it is ${file.manifest.state}`, {
+    path,
+    remediation: 'Start the server: it finishes interrupted creations and deletions.',
+  })
+}
+
+/** The data is complete and durable: from now on the file must exist. */
+export async function markActive(file: Protected, disk: Disk = nativeDisk): Promise<Protected> {
+  requireState(file, ['creating'])
+  return rewrite(file, 'active', disk)
+}
+
+/** From now on nobody opens the file again, and its removal will be finished by whoever comes next. */
+export async function markDeleting(file: Protected, disk: Disk = nativeDisk): Promise<Protected> {
+  requireState(file, ['active', 'creating'])
+  return rewrite(file, 'deleting', disk)
+}
+
+/**
+ * Takes a file away that is `creating` or `deleting`: its data, then its manifest. Closes its DEK when all is gone; may be
+ * called again after an error. The caller has closed the database.
+ */
+export async function removeProtected(file: Protected, disk: Disk = nativeDisk): Promise<void> {
+  requireState(file, ['creating', 'deleting'])
+  for (const part of dataFilesOf(file.path)) disk.removeFileDurably(part)
+  disk.removeFileDurably(staleManifestPathOf(file.path))
+  disk.removeFileDurably(manifestPathOf(file.path))
+  file.dek.close()
+}
+
+/** Everything that may hold data of the file. A stale WAL or journal would be replayed into a new file of that name. */
+export function dataFilesOf(path: string): string[] {
+  return [path, `${path}-wal`, `${path}-shm`, `${path}-journal`]
+}
+
+export function manifestMissing(path: string, remediation?: string): NimbusError {
+  return new NimbusError('manifest_missing', `sidecar manifest is missing: ${path}`, { path, remediation })
+}
+
+export function rotationPending(path: string): NimbusError {
+  const what = 'its manifest holds a second key, and this version of nimbus does not rotate keys'
+  return new NimbusError('unsupported_for_provider', `a key rotation is pending for ${path}: ${what}`, {
+    path,
+    remediation: 'Finish the rotation with the version of nimbus that began it.',
+  })
+}
+
+async function rewrite(file: Protected, state: SettledManifest['state'], disk: Disk): Promise<Protected> {
+  const manifest: SettledManifest = { ...file.manifest, state, next: null }
+  disk.replaceFile(manifestPathOf(file.path), sealed(manifest, file.dek))
+  return protectedFile(file.path, manifest, file.dek)
+}
+
+function sealed(manifest: SettledManifest, dek: Dek): Uint8Array {
+  const body = encodeBody(manifest)
+  return encodeManifest(body, dek.mac(manifest.current.fileId, body))
+}
+
+function requireState(file: Protected, states: readonly string[]): void {
+  if (states.includes(file.manifest.state)) return
+  throw new TypeError(`${file.path} is ${file.manifest.state}, not ${states.join(' or ')}`)
+}
+
+function targetExists(path: string): NimbusError {
+  return new NimbusError('target_exists', `${path} exists already`, { path })
+}

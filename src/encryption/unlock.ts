@@ -1,0 +1,100 @@
+/** From a manifest on the disk to an open DEK: nothing in the manifest is believed before this has succeeded. */
+import { NimbusError } from '../errors.js'
+import type { Profile } from '../keys/profile.js'
+import type { KeyProvider, ProviderDescriptor } from '../keys/provider.js'
+import { quote } from '../keys/quote.js'
+import { type FileSubject, describe } from '../keys/subject.js'
+import { manifestPathOf, readManifest } from '../manifest/file.js'
+import { type Manifest, type Slot, type StoredManifest, bindingOf } from '../manifest/manifest.js'
+import { manifestAltered } from '../manifest/parse.js'
+import type { Dek } from '../native.js'
+
+/** A file with its authenticated manifest and its open DEK: what it takes to read and write it. */
+export interface Protected {
+  /** The data file, absolute or relative as the caller gave it. */
+  readonly path: string
+  readonly manifest: Manifest
+  /** Closed by whoever asked for this object. */
+  readonly dek: Dek
+  /** 16 bytes: for SQLCipher the salt, and so the first bytes of the file. */
+  readonly fileId: Uint8Array
+  readonly profile: Profile
+}
+
+/**
+ * The file with its DEK, in whatever state its manifest is; `undefined` if it has no manifest. Reads only the manifest.
+ *
+ * Who it belongs to is compared first, then the KEK is asked, then the DEK's commitment and the MAC over the stored bytes.
+ *
+ * @throws `manifest_altered`, `manifest_mismatch` (another file's), `key_wrong`, and what the provider throws.
+ */
+export async function unlock(
+  path: string,
+  subject: FileSubject,
+  provider: KeyProvider,
+): Promise<Protected | undefined> {
+  const manifestPath = manifestPathOf(path)
+  const stored = await readManifest(manifestPath)
+  if (stored === undefined) return undefined
+  const { manifest } = stored
+  requireSubject(manifest, subject, manifestPath)
+  const dek = await unwrap(manifest, provider, manifestPath)
+  if (!authenticates(dek, stored)) {
+    dek.close()
+    throw manifestAltered(manifestPath, 'mac', 'it is not what nimbus wrote for this key')
+  }
+  return protectedFile(path, manifest, dek)
+}
+
+export function protectedFile(path: string, manifest: Manifest, dek: Dek): Protected {
+  return { path, manifest, dek, fileId: manifest.current.fileId, profile: manifest.profile }
+}
+
+function requireSubject(manifest: Manifest, expected: FileSubject, manifestPath: string): void {
+  const found = describe(manifest.subject)
+  const wanted = describe(expected)
+  if (found === wanted) return
+  throw new NimbusError(
+    'manifest_mismatch',
+    `sidecar manifest belongs to another file: ${manifestPath} is for ${found}, expected ${wanted}`,
+    { path: manifestPath, detail: { found, expected: wanted } },
+  )
+}
+
+async function unwrap(manifest: Manifest, provider: KeyProvider, manifestPath: string): Promise<Dek> {
+  const slot = manifest.current
+  if (slot.provider !== provider.kind) throw wrongKey(slot, provider, undefined, manifestPath)
+  const result = await provider.unwrap(bindingOf(manifest, slot), slot, slot.commitment)
+  switch (result.outcome) {
+    case 'opened':
+      return result.dek
+    case 'other_key':
+      throw wrongKey(slot, provider, result.ours, manifestPath)
+    case 'altered':
+      throw manifestAltered(manifestPath, 'wrapped_key', 'its wrapped key does not belong to what else it says')
+  }
+}
+
+function authenticates(dek: Dek, { manifest, body, mac }: StoredManifest): boolean {
+  const { salt, commitment, fileId } = manifest.current
+  return Buffer.compare(dek.commitment(salt), commitment) === 0 && dek.verifyMac(fileId, body, mac)
+}
+
+function wrongKey(slot: Slot, provider: KeyProvider, ours: string | undefined, manifestPath: string): NimbusError {
+  const configured = ours === undefined ? location(provider.describe()) : `${ours} (${location(provider.describe())})`
+  return new NimbusError(
+    'key_wrong',
+    `wrong key for ${manifestPath}: it was made with key ${slot.keyId} of provider ${slot.provider}, configured is ${configured}`,
+    {
+      path: manifestPath,
+      remediation: `Configure the key that wrapped it; it was at ${quote(slot.hint, 512)}.`,
+      detail: { key_id: slot.keyId, provider: slot.provider, hint: slot.hint, configured_key_id: ours ?? null },
+    },
+  )
+}
+
+function location(descriptor: ProviderDescriptor): string {
+  return descriptor.provider === 'aws_kms'
+    ? `aws_kms ${descriptor.key_id}`
+    : `${descriptor.provider} ${descriptor.path}`
+}
