@@ -27,7 +27,13 @@ impl Dek {
     #[must_use]
     pub fn commitment(&self, salt: &Salt) -> [u8; Self::COMMITMENT_BYTES] {
         let mut commitment = [0; Self::COMMITMENT_BYTES];
-        derive(self.0.expose_secret(), &salt.0, Purpose::DekCommitment, &[], &mut commitment);
+        derive(
+            self.0.expose_secret(),
+            &salt.0,
+            Purpose::DekCommitment,
+            &[],
+            &mut commitment,
+        );
         commitment
     }
 
@@ -37,7 +43,7 @@ impl Dek {
         ManifestMacKey::from_secret(self.derive_key(Purpose::ManifestMac, file_id))
     }
 
-    /// The raw `SQLCipher` key of the file `file_id`.
+    /// The raw SQLCipher key of the file `file_id`.
     #[must_use]
     pub fn sqlcipher_key(&self, file_id: &FileId) -> SqlcipherKey {
         SqlcipherKey::from_secret(self.derive_key(Purpose::Sqlcipher, file_id), *file_id)
@@ -53,7 +59,13 @@ impl Dek {
 
     fn derive_key(&self, purpose: Purpose, file_id: &FileId) -> LockedBytes<KEY_BYTES> {
         let mut key = LockedBytes::zeroed();
-        derive(self.0.expose_secret(), &[], purpose, &file_id.0, key.expose_secret_mut());
+        derive(
+            self.0.expose_secret(),
+            &[],
+            purpose,
+            &file_id.0,
+            key.expose_secret_mut(),
+        );
         key
     }
 }

@@ -25,7 +25,9 @@ pub struct OutputTooLong {
 /// [`OutputTooLong`] if `out` has more than 8160 bytes.
 pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8], out: &mut [u8]) -> Result<(), OutputTooLong> {
     let requested_bytes = out.len();
-    extract(ikm, salt).expand(info, out).map_err(|_too_long| OutputTooLong { requested_bytes })
+    extract(ikm, salt)
+        .expand(info, out)
+        .map_err(|_too_long| OutputTooLong { requested_bytes })
 }
 
 /// What a derived value is for. Each has its own label, so that none equals another however the inputs are chosen.
@@ -70,7 +72,9 @@ pub(crate) fn derive<const N: usize>(
     const { assert!(N <= 255 * 32, "RFC 5869 section 2.3: L <= 255 * HashLen") };
     let label = purpose.label();
     let info = [&length_prefix(label)[..], label, &length_prefix(context)[..], context];
-    extract(secret, salt).expand_multi_info(&info, out).expect("N was checked at compile time");
+    extract(secret, salt)
+        .expand_multi_info(&info, out)
+        .expect("N was checked at compile time");
 }
 
 fn extract(ikm: &[u8], salt: &[u8]) -> Hkdf<Sha256> {

@@ -20,7 +20,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// Which file a DEK is used for: random, chosen anew with every DEK. For `SQLCipher` it is also the salt, the first 16
+/// Which file a DEK is used for: random, chosen anew with every DEK. For SQLCipher it is also the salt, the first 16
 /// bytes of the database file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId(pub [u8; Self::BYTES]);

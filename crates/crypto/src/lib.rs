@@ -1,4 +1,4 @@
-//! Keys as types, the AEAD that wraps them, and the primitives of the `SQLCipher` provider: everything of nimbus that
+//! Keys as types, the AEAD that wraps them, and the primitives of the SQLCipher provider: everything of nimbus that
 //! touches a key in the clear.
 //!
 //! The way a key takes, each arrow a one-way derivation (HKDF-SHA256, see [`derive`]) or an AEAD:

@@ -29,6 +29,8 @@ impl ManifestMacKey {
     }
 
     fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
-        Hmac::new_from_slice(self.0.expose_secret()).expect("HMAC takes a key of any length").chain_update(message)
+        Hmac::new_from_slice(self.0.expose_secret())
+            .expect("HMAC takes a key of any length")
+            .chain_update(message)
     }
 }

@@ -80,7 +80,13 @@ impl KeyFileBytes {
 
     fn wrapping_key(&self, purpose: Purpose, salt: &Salt, descriptor: &str) -> WrappingKey {
         let mut secret = LockedBytes::zeroed();
-        derive(self.0.expose_secret(), &salt.0, purpose, descriptor.as_bytes(), secret.expose_secret_mut());
+        derive(
+            self.0.expose_secret(),
+            &salt.0,
+            purpose,
+            descriptor.as_bytes(),
+            secret.expose_secret_mut(),
+        );
         WrappingKey::from_secret(&secret)
     }
 }

@@ -31,7 +31,9 @@ pub fn fill_buffered(out: &mut [u8]) -> Result<(), RandomError> {
     if out.len() > RandomBuffer::BYTES / 8 {
         return fill(out);
     }
-    BUFFER.try_with(|buffer| buffer.borrow_mut().fill(out)).unwrap_or_else(|_thread_is_ending| fill(out))
+    BUFFER
+        .try_with(|buffer| buffer.borrow_mut().fill(out))
+        .unwrap_or_else(|_thread_is_ending| fill(out))
 }
 
 thread_local! {
@@ -50,7 +52,11 @@ impl RandomBuffer {
     const BYTES: usize = 4096;
 
     fn new() -> Self {
-        Self { bytes: Box::new([0; Self::BYTES]), used: Self::BYTES, owner: process::id() }
+        Self {
+            bytes: Box::new([0; Self::BYTES]),
+            used: Self::BYTES,
+            owner: process::id(),
+        }
     }
 
     fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
@@ -59,7 +65,8 @@ impl RandomBuffer {
             self.refill()?;
             self.owner = process;
         }
-        let next = &mut self.bytes[self.used..][..out.len()];
+        let next = self.bytes.get_mut(self.used..self.used + out.len());
+        let next = next.expect("it was refilled if it ran short, and it is longer than any request");
         out.copy_from_slice(next);
         next.zeroize();
         self.used += out.len();
@@ -78,5 +85,34 @@ impl RandomBuffer {
 impl Drop for RandomBuffer {
     fn drop(&mut self) {
         self.bytes.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_wiped_as_they_are_handed_out_and_the_buffer_is_refilled_when_it_runs_short() {
+        let mut buffer = RandomBuffer::new();
+        for round in 1..=RandomBuffer::BYTES / 16 {
+            buffer.fill(&mut [0; 16]).expect("randomness");
+            assert_eq!(buffer.used, 16 * round);
+            assert!(buffer.bytes[..buffer.used].iter().all(|&byte| byte == 0));
+        }
+        buffer.fill(&mut [0; 16]).expect("randomness");
+        assert_eq!(buffer.used, 16);
+    }
+
+    #[test]
+    fn a_buffer_that_another_process_filled_is_not_used() {
+        let mut buffer = RandomBuffer::new();
+        buffer.fill(&mut [0; 16]).expect("randomness");
+        buffer.owner ^= 1;
+        let parents = *buffer.bytes;
+        let mut out = [0; 16];
+        buffer.fill(&mut out).expect("randomness");
+        assert_ne!(out, parents[16..32]);
+        assert_eq!((buffer.used, buffer.owner), (16, process::id()));
     }
 }

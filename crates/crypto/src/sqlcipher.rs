@@ -1,4 +1,4 @@
-//! The primitives that `SQLCipher` asks its crypto provider for (`SQLCipher` design, "Page level"): AES-256-CBC for a
+//! The primitives that SQLCipher asks its crypto provider for (SQLCipher design, "Page level"): AES-256-CBC for a
 //! page's content, HMAC for its integrity, PBKDF2 for its key. Safe functions over slices; pointers are the business of
 //! whoever registers the provider.
 

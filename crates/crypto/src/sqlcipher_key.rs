@@ -1,8 +1,8 @@
-//! The raw key of one `SQLCipher` file, in the form that `sqlite3_key` takes.
+//! The raw key of one SQLCipher file, in the form that `sqlite3_key` takes.
 
 use crate::{FileId, KEY_BYTES, LockedBytes};
 
-/// The 32-byte key that `SQLCipher` uses for the pages of one file, with the salt that the file begins with. Made by
+/// The 32-byte key that SQLCipher uses for the pages of one file, with the salt that the file begins with. Made by
 /// [`crate::Dek::sqlcipher_key`].
 pub struct SqlcipherKey {
     key: LockedBytes<KEY_BYTES>,
@@ -13,10 +13,10 @@ impl SqlcipherKey {
     /// Bytes in the text that [`Self::expose_hex_with_salt`] gives out.
     pub const TEXT_BYTES: usize = "x''".len() + 2 * (KEY_BYTES + FileId::BYTES);
 
-    /// Calls `use_text` with `x'<64 hex digits of the key><32 of the salt>'` (`SQLCipher` API, `PRAGMA key`: "raw key
+    /// Calls `use_text` with `x'<64 hex digits of the key><32 of the salt>'` (SQLCipher API, `PRAGMA key`: "raw key
     /// with explicit salt"), in locked memory that is wiped on return.
     ///
-    /// Without the salt `SQLCipher` would believe the file's first 16 bytes; with it a file opens only as the one that
+    /// Without the salt SQLCipher would believe the file's first 16 bytes; with it a file opens only as the one that
     /// its manifest names, even if those bytes were lost.
     pub fn expose_hex_with_salt<R>(&self, use_text: impl FnOnce(&[u8]) -> R) -> R {
         let mut text = LockedBytes::<{ Self::TEXT_BYTES }>::zeroed();
@@ -45,4 +45,15 @@ const fn hex_digit(nibble: u8) -> u8 {
     // 9 - nibble borrows into the high byte exactly for the letters, and only they take the step from ':' to 'a'.
     let is_letter = (9_u16.wrapping_sub(nibble as u16) >> 8) as u8;
     b'0' + nibble + (is_letter & (b'a' - b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_nibble_becomes_its_digit() {
+        let digits: Vec<u8> = (0..16).map(hex_digit).collect();
+        assert_eq!(digits, b"0123456789abcdef");
+    }
 }

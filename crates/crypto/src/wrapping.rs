@@ -85,7 +85,12 @@ impl WrappedDek {
         let (nonce, rest) = rest.split_first_chunk().expect(whole);
         let (ciphertext, rest) = rest.split_first_chunk().expect(whole);
         let tag = rest.first_chunk().expect(whole);
-        Parts { commitment, nonce, ciphertext, tag }
+        Parts {
+            commitment,
+            nonce,
+            ciphertext,
+            tag,
+        }
     }
 }
 
@@ -99,7 +104,9 @@ impl TryFrom<&[u8]> for WrappedDek {
     type Error = WrappedDekLength;
 
     fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
-        bytes.try_into().map(Self).map_err(|_length| WrappedDekLength { actual_bytes: bytes.len() })
+        bytes.try_into().map(Self).map_err(|_length| WrappedDekLength {
+            actual_bytes: bytes.len(),
+        })
     }
 }
 
@@ -126,8 +133,20 @@ impl WrappingKey {
     pub(crate) fn from_secret(secret: &LockedBytes<KEY_BYTES>) -> Self {
         let mut encryption = LockedBytes::zeroed();
         let mut commitment = [0; COMMITMENT_BYTES];
-        derive(secret.expose_secret(), &[], Purpose::WrapEncryption, &[], encryption.expose_secret_mut());
-        derive(secret.expose_secret(), &[], Purpose::WrapCommitment, &[], &mut commitment);
+        derive(
+            secret.expose_secret(),
+            &[],
+            Purpose::WrapEncryption,
+            &[],
+            encryption.expose_secret_mut(),
+        );
+        derive(
+            secret.expose_secret(),
+            &[],
+            Purpose::WrapCommitment,
+            &[],
+            &mut commitment,
+        );
         Self { encryption, commitment }
     }
 
@@ -156,7 +175,12 @@ impl WrappingKey {
     /// [`UnwrapError::OtherKey`] if another wrapping key sealed it; [`UnwrapError::Altered`] if this one did, but nonce,
     /// ciphertext, tag or header differ in any bit.
     pub fn unwrap(&self, wrapped: &WrappedDek, header: Header<'_>) -> Result<Dek, UnwrapError> {
-        let Parts { commitment, nonce, ciphertext, tag } = wrapped.split();
+        let Parts {
+            commitment,
+            nonce,
+            ciphertext,
+            tag,
+        } = wrapped.split();
         if !bool::from(commitment.ct_eq(&self.commitment)) {
             return Err(UnwrapError::OtherKey);
         }

@@ -6,7 +6,6 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-
 /// How well the memory of secrets is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockStatus {
@@ -25,7 +24,11 @@ pub fn lock_status() -> LockStatus {
         let arena = arena();
         (arena.locked_bytes, arena.unlocked_bytes)
     };
-    LockStatus { locked: unlocked_bytes == 0, locked_bytes, limit_bytes: lock_limit_bytes() }
+    LockStatus {
+        locked: unlocked_bytes == 0,
+        locked_bytes,
+        limit_bytes: lock_limit_bytes(),
+    }
 }
 
 /// What a forked child finds in a slot.
@@ -50,8 +53,14 @@ impl Slot {
 
     /// A slot of zeros of at least `bytes`, which is at most [`Self::MAX_BYTES`].
     pub(super) fn take(bytes: usize, fork: Fork) -> Self {
-        let class = (0..CLASSES).find(|&class| bytes <= class_bytes(class)).expect("callers checked MAX_BYTES");
-        Self { start: arena().take(class, fork).0, class, fork }
+        let class = (0..CLASSES)
+            .find(|&class| bytes <= class_bytes(class))
+            .expect("callers checked MAX_BYTES");
+        Self {
+            start: arena().take(class, fork).0,
+            class,
+            fork,
+        }
     }
 
     pub(super) const fn as_ptr(&self) -> NonNull<u8> {
@@ -74,7 +83,7 @@ impl Drop for Slot {
         // Through raw memory and volatile: whatever lay here, padding and all, is gone before anyone else gets the slot.
         for offset in 0..class_bytes(self.class) / WORD_BYTES {
             // SAFETY: within the slot, which is aligned to at least a word and owned until the next statement.
-            unsafe { self.start.as_ptr().cast::<usize>().add(offset).write_volatile(0) };
+            unsafe { self.start.cast::<usize>().add(offset).write_volatile(0) };
         }
         arena().give_back(self.class, self.fork, Free(self.start));
     }
@@ -135,18 +144,23 @@ impl Arena {
             self.unlocked_bytes += page.bytes;
         }
         self.free(class, fork).extend(page.cut(class_bytes(class)));
-        self.free(class, fork).pop().expect("a page holds at least one slot of any class")
+        self.free(class, fork)
+            .pop()
+            .expect("a page holds at least one slot of any class")
     }
 
     fn give_back(&mut self, class: usize, fork: Fork, slot: Free) {
         self.free(class, fork).push(slot);
     }
 
-    const fn free(&mut self, class: usize, fork: Fork) -> &mut Vec<Free> {
-        match fork {
-            Fork::Wipes => &mut self.wiped_on_fork[class],
-            Fork::Copies => &mut self.copied_on_fork[class],
-        }
+    fn free(&mut self, class: usize, fork: Fork) -> &mut Vec<Free> {
+        let by_class = match fork {
+            Fork::Wipes => &mut self.wiped_on_fork,
+            Fork::Copies => &mut self.copied_on_fork,
+        };
+        by_class
+            .get_mut(class)
+            .expect("`Slot::take` picks a class below CLASSES")
     }
 }
 
@@ -210,7 +224,10 @@ fn page_bytes() -> usize {
 }
 
 fn lock_limit_bytes() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a place for the answer.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
     (known && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)

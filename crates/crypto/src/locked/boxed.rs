@@ -14,7 +14,8 @@ pub struct LockedBox<T> {
 }
 
 impl<T> LockedBox<T> {
-    /// Moves `value` into locked memory.
+    /// Moves `value` into locked memory. The move may leave a copy on the stack, as any use of a key does, until later
+    /// calls overwrite it.
     ///
     /// # Panics
     /// Aborts like any allocation if the system has no memory left.
@@ -28,7 +29,10 @@ impl<T> LockedBox<T> {
         // SAFETY: the slot is ours alone, valid for writes of size_of::<T>() bytes, and aligned for T (both asserted
         // above; `Slot::take` gives at least the bytes asked for, aligned to `Slot::MIN_BYTES`).
         unsafe { slot.as_ptr().cast::<T>().write(value) };
-        Self { slot, value: PhantomData }
+        Self {
+            slot,
+            value: PhantomData,
+        }
     }
 }
 
@@ -60,3 +64,30 @@ impl<T> Drop for LockedBox<T> {
 unsafe impl<T: Send> Send for LockedBox<T> {}
 // SAFETY: a shared LockedBox gives out `&T` only.
 unsafe impl<T: Sync> Sync for LockedBox<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not a type that wipes itself, and of a size that no other test here uses, so that the slot stays as it was left.
+    #[test]
+    fn the_bytes_of_a_dropped_value_are_wiped() {
+        let boxed = LockedBox::new([0xff_u8; 4000]);
+        let address = boxed.slot.as_ptr();
+        drop(boxed);
+        let again = Slot::take(4000, Fork::Copies);
+        assert_eq!(again.as_ptr(), address);
+        assert!(again.bytes().iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn values_are_aligned_for_their_type() {
+        #[repr(align(64))]
+        struct Wide(u8);
+        for value in 0..100 {
+            let boxed = LockedBox::new(Wide(value));
+            assert_eq!(&raw const *boxed as usize % 64, 0);
+            assert_eq!(boxed.0, value);
+        }
+    }
+}

@@ -25,6 +25,9 @@ impl<const N: usize> LockedBytes<N> {
     /// The secret's place: read a key file or randomness straight into it.
     #[must_use]
     pub fn expose_secret_mut(&mut self) -> &mut [u8; N] {
-        self.0.bytes_mut().first_chunk_mut().expect("the slot was taken for N bytes")
+        self.0
+            .bytes_mut()
+            .first_chunk_mut()
+            .expect("the slot was taken for N bytes")
     }
 }

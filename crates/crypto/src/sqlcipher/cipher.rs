@@ -25,7 +25,10 @@ impl CipherLength {
         if input_bytes == output_bytes && input_bytes.is_multiple_of(BLOCK_BYTES) {
             Ok(())
         } else {
-            Err(Self { input_bytes, output_bytes })
+            Err(Self {
+                input_bytes,
+                output_bytes,
+            })
         }
     }
 }
@@ -40,7 +43,11 @@ pub(super) struct CipherKey {
 impl CipherKey {
     pub(super) fn new(key: &[u8; KEY_BYTES]) -> Self {
         let encryption = Aes256Enc::new(key.into());
-        Self { key: *key, decryption: Aes256Dec::from(&encryption), encryption }
+        Self {
+            key: *key,
+            decryption: Aes256Dec::from(&encryption),
+            encryption,
+        }
     }
 
     /// Whether this is `key`, compared in constant time.

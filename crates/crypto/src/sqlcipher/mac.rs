@@ -1,9 +1,10 @@
-//! HMAC with kept midstates, and PBKDF2 over it, for the three hashes that `SQLCipher` knows.
+//! HMAC with kept midstates, and PBKDF2 over it, for the three hashes that SQLCipher knows.
 //!
-//! `RustCrypto`'s `sha2` and `sha1` because they wipe their state, and are no slower on a page than `ring` here.
+//! Through `sha2` and `sha1`, which wipe their states and on a page are no slower than `ring`.
 
 use std::num::NonZeroU32;
 
+use hmac::digest::Output;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
@@ -12,14 +13,14 @@ use zeroize::Zeroize;
 
 use crate::KEY_BYTES;
 
-/// A hash that `SQLCipher` can be set to (`PRAGMA cipher_hmac_algorithm`, `PRAGMA cipher_kdf_algorithm`).
+/// A hash that SQLCipher can be set to (`PRAGMA cipher_hmac_algorithm`, `PRAGMA cipher_kdf_algorithm`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashAlgorithm {
-    /// SHA-1, the default up to `SQLCipher` 3.
+    /// SHA-1, the default up to SQLCipher 3.
     Sha1,
     /// SHA-256.
     Sha256,
-    /// SHA-512, the default since `SQLCipher` 4.
+    /// SHA-512, the default since SQLCipher 4.
     Sha512,
 }
 
@@ -47,16 +48,24 @@ pub fn pbkdf2(algorithm: HashAlgorithm, password: &[u8], salt: &[u8], iterations
 
 /// The MAC of a page: 20, 32 or 64 bytes.
 #[derive(Clone, Copy)]
-pub struct PageMac {
-    bytes: [u8; 64],
-    algorithm: HashAlgorithm,
+pub enum PageMac {
+    /// By HMAC-SHA1.
+    Sha1([u8; 20]),
+    /// By HMAC-SHA256.
+    Sha256([u8; 32]),
+    /// By HMAC-SHA512.
+    Sha512([u8; 64]),
 }
 
 impl PageMac {
     /// The MAC's bytes.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.algorithm.output_bytes()]
+    pub const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Sha1(bytes) => bytes,
+            Self::Sha256(bytes) => bytes,
+            Self::Sha512(bytes) => bytes,
+        }
     }
 
     /// Whether `stored` is this MAC, compared in constant time.
@@ -94,14 +103,11 @@ impl MacKey {
     }
 
     pub(super) fn mac(&self, page: &[u8], suffix: &[u8]) -> PageMac {
-        let mut bytes = [0; 64];
-        let out = &mut bytes[..self.algorithm().output_bytes()];
         match &self.midstate {
-            Midstate::Sha1(keyed) => sign(keyed, page, suffix, out),
-            Midstate::Sha256(keyed) => sign(keyed, page, suffix, out),
-            Midstate::Sha512(keyed) => sign(keyed, page, suffix, out),
+            Midstate::Sha1(keyed) => PageMac::Sha1(sign(keyed, page, suffix).into()),
+            Midstate::Sha256(keyed) => PageMac::Sha256(sign(keyed, page, suffix).into()),
+            Midstate::Sha512(keyed) => PageMac::Sha512(sign(keyed, page, suffix).into()),
         }
-        PageMac { bytes, algorithm: self.algorithm() }
     }
 
     const fn algorithm(&self) -> HashAlgorithm {
@@ -123,6 +129,11 @@ fn keyed<M: Mac + KeyInit>(key: &[u8; KEY_BYTES]) -> M {
     M::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
-fn sign<M: Mac + Clone>(keyed: &M, page: &[u8], suffix: &[u8], out: &mut [u8]) {
-    out.copy_from_slice(&keyed.clone().chain_update(page).chain_update(suffix).finalize().into_bytes());
+fn sign<M: Mac + Clone>(keyed: &M, page: &[u8], suffix: &[u8]) -> Output<M> {
+    keyed
+        .clone()
+        .chain_update(page)
+        .chain_update(suffix)
+        .finalize()
+        .into_bytes()
 }

@@ -1,4 +1,4 @@
-//! The state of one `SQLCipher` connection's provider: its expanded keys.
+//! The state of one SQLCipher connection's provider: its expanded keys.
 
 use super::cipher::{CipherKey, CipherLength};
 use super::mac::{HashAlgorithm, MacKey, PageMac};
@@ -6,7 +6,7 @@ use super::slots::TwoSlots;
 use super::{BLOCK_BYTES, cipher, mac};
 use crate::KEY_BYTES;
 
-/// Encrypts, decrypts and authenticates pages. `SQLCipher` passes the raw key with every page; the AES schedules and
+/// Encrypts, decrypts and authenticates pages. SQLCipher passes the raw key with every page; the AES schedules and
 /// HMAC midstates made from it are kept (locked, wiped on drop) and found again by the key's value, two at a time: the
 /// page key and, during a rekey, its successor.
 #[derive(Default)]
@@ -50,12 +50,15 @@ impl PageCrypto {
         self.cipher(key).decrypt(iv, ciphertext, plaintext)
     }
 
-    /// HMAC (RFC 2104) of `page` followed by `suffix`, which `SQLCipher` makes the page number.
+    /// HMAC (RFC 2104) of `page` followed by `suffix`, which SQLCipher makes the page number.
     pub fn hmac(&mut self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES], page: &[u8], suffix: &[u8]) -> PageMac {
-        self.macs.get_or_insert(|held| held.is(algorithm, key), || mac::MacKey::new(algorithm, key)).mac(page, suffix)
+        self.macs
+            .get_or_insert(|held| held.is(algorithm, key), || mac::MacKey::new(algorithm, key))
+            .mac(page, suffix)
     }
 
     fn cipher(&mut self, key: &[u8; KEY_BYTES]) -> &CipherKey {
-        self.ciphers.get_or_insert(|held| held.is(key), || cipher::CipherKey::new(key))
+        self.ciphers
+            .get_or_insert(|held| held.is(key), || cipher::CipherKey::new(key))
     }
 }

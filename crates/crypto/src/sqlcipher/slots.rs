@@ -10,7 +10,10 @@ pub(super) struct TwoSlots<T> {
 
 impl<T> Default for TwoSlots<T> {
     fn default() -> Self {
-        Self { newest: None, oldest: None }
+        Self {
+            newest: None,
+            oldest: None,
+        }
     }
 }
 
@@ -25,5 +28,42 @@ impl<T> TwoSlots<T> {
             }
         }
         self.newest.get_or_insert_with(|| LockedBox::new(make()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_keys_in_turn_are_expanded_once_each() {
+        let mut slots = TwoSlots::default();
+        let mut made = 0;
+        for wanted in [1, 2, 1, 2, 2, 1] {
+            assert_eq!(
+                *slots.get_or_insert(
+                    |&held| held == wanted,
+                    || {
+                        made += 1;
+                        wanted
+                    }
+                ),
+                wanted
+            );
+        }
+        assert_eq!(made, 2);
+    }
+
+    #[test]
+    fn the_key_that_was_used_last_stays_when_a_third_comes() {
+        let mut slots = TwoSlots::default();
+        for wanted in [1, 2, 1, 3] {
+            slots.get_or_insert(|&held| held == wanted, || wanted);
+        }
+        assert_eq!(
+            *slots.get_or_insert(|&held| held == 1, || panic!("1 was used after 2")),
+            1
+        );
+        assert_eq!(*slots.get_or_insert(|&held| held == 3, || panic!("3 was used last")), 3);
     }
 }

@@ -1,0 +1,207 @@
+//! The SQLCipher primitives against published vectors and against `ring`, which shares no code with them.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test says what it expects by panicking"
+)]
+
+use std::num::NonZeroU32;
+
+use nimbus_crypto::random;
+use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, pbkdf2};
+use ring::{hmac, pbkdf2 as oracle};
+
+const ALGORITHMS: [HashAlgorithm; 3] = [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512];
+
+/// NIST SP 800-38A, F.2.5 and F.2.6: CBC-AES256.
+#[test]
+fn cbc_gives_the_nist_vectors() {
+    let key = hex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
+    let iv = hex("000102030405060708090a0b0c0d0e0f");
+    let plaintext: [u8; 64] = hex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51\
+         30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710");
+    let ciphertext: [u8; 64] = hex("f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d\
+         39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b");
+    let mut crypto = PageCrypto::new();
+    let mut out = [0; 64];
+    crypto.encrypt(&key, &iv, &plaintext, &mut out).expect("whole blocks");
+    assert_eq!(out, ciphertext);
+    crypto.decrypt(&key, &iv, &ciphertext, &mut out).expect("whole blocks");
+    assert_eq!(out, plaintext);
+}
+
+#[test]
+fn a_page_of_any_number_of_blocks_comes_back() {
+    let mut crypto = PageCrypto::new();
+    for blocks in (0..40).chain([251, 256, 4096]) {
+        let (key, iv, page) = (random_array(), random_array(), random_bytes(16 * blocks));
+        let (mut sealed, mut opened) = (vec![0; page.len()], vec![0; page.len()]);
+        crypto.encrypt(&key, &iv, &page, &mut sealed).expect("whole blocks");
+        crypto.decrypt(&key, &iv, &sealed, &mut opened).expect("whole blocks");
+        assert_eq!(opened, page, "{blocks} blocks");
+        assert!(blocks == 0 || sealed != page, "{blocks} blocks");
+    }
+}
+
+#[test]
+fn cbc_refuses_anything_but_equal_whole_blocks() {
+    let mut crypto = PageCrypto::new();
+    for (input_bytes, output_bytes) in [(15, 15), (16, 15), (16, 32), (32, 16), (4095, 4095), (0, 16)] {
+        let (input, mut output) = (vec![0; input_bytes], vec![7; output_bytes]);
+        let refusal = Err(CipherLength {
+            input_bytes,
+            output_bytes,
+        });
+        assert_eq!(crypto.encrypt(&[1; 32], &[2; 16], &input, &mut output), refusal);
+        assert_eq!(crypto.decrypt(&[1; 32], &[2; 16], &input, &mut output), refusal);
+        assert!(output.iter().all(|&byte| byte == 7), "nothing was written");
+    }
+}
+
+/// RFC 4231 test cases 1 and 2; HMAC pads a short key with zeros, so the 32-byte form of a shorter key is the same key.
+#[test]
+fn hmac_gives_the_vectors_of_rfc_4231() {
+    let mut crypto = PageCrypto::new();
+    let (mut key1, mut key2) = ([0; 32], [0; 32]);
+    key1[..20].fill(0x0b);
+    key2[..4].copy_from_slice(b"Jefe");
+    let cases = [(key1, &b"Hi There"[..]), (key2, b"what do ya want for nothing?")];
+    let sha256: [[u8; 32]; 2] = [
+        hex("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+        hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+    ];
+    let sha512: [[u8; 64]; 2] = [
+        hex("87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde\
+             daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854"),
+        hex("164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
+             9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737"),
+    ];
+    for (index, (key, message)) in cases.iter().enumerate() {
+        let (head, tail) = message.split_at(5);
+        assert_eq!(
+            crypto.hmac(HashAlgorithm::Sha256, key, head, tail).as_bytes(),
+            sha256[index]
+        );
+        assert_eq!(
+            crypto.hmac(HashAlgorithm::Sha512, key, head, tail).as_bytes(),
+            sha512[index]
+        );
+    }
+}
+
+#[test]
+fn hmac_agrees_with_ring_at_every_length_around_a_block_and_a_page() {
+    let mut crypto = PageCrypto::new();
+    for algorithm in ALGORITHMS {
+        for length in (0..300).chain(4000..4100) {
+            let (key, page, suffix): ([u8; 32], _, [u8; 4]) = (random_array(), random_bytes(length), random_array());
+            let expected = hmac::sign(
+                &hmac::Key::new(of_ring(algorithm), &key),
+                &[&page[..], &suffix].concat(),
+            );
+            let mac = crypto.hmac(algorithm, &key, &page, &suffix);
+            assert_eq!(mac.as_bytes(), expected.as_ref(), "{algorithm:?}, {length} bytes");
+            assert_eq!(mac.as_bytes().len(), algorithm.output_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_page_mac_matches_its_own_bytes_only() {
+    let mac = PageCrypto::new().hmac(HashAlgorithm::Sha512, &[1; 32], b"page", &[0; 4]);
+    let stored = mac.as_bytes().to_vec();
+    assert!(mac.matches(&stored));
+    assert!(!mac.matches(&stored[..63]));
+    assert!(!mac.matches(&[]));
+    for bit in 0..512 {
+        let mut altered = stored.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        assert!(!mac.matches(&altered), "bit {bit}");
+    }
+}
+
+/// A rekey alternates between the old and the new key; more keys than slots, and algorithms for one key, must not mix.
+#[test]
+fn the_cache_never_answers_with_another_key_or_algorithm() {
+    let mut crypto = PageCrypto::new();
+    let keys: [[u8; 32]; 3] = std::array::from_fn(|_| random_array());
+    let (iv, page) = ([0; 16], [0; 16]);
+    for pick in random_bytes(2000) {
+        let key = &keys[usize::from(pick) % 3];
+        let algorithm = ALGORITHMS[usize::from(pick / 3) % 3];
+        let expected = hmac::sign(&hmac::Key::new(of_ring(algorithm), key), &page);
+        assert_eq!(crypto.hmac(algorithm, key, &page, &[]).as_bytes(), expected.as_ref());
+        let (mut cached, mut fresh) = ([0; 16], [0; 16]);
+        crypto.encrypt(key, &iv, &page, &mut cached).expect("whole blocks");
+        PageCrypto::new()
+            .encrypt(key, &iv, &page, &mut fresh)
+            .expect("whole blocks");
+        assert_eq!(cached, fresh);
+        let mut back = [1; 16];
+        crypto.decrypt(key, &iv, &cached, &mut back).expect("whole blocks");
+        assert_eq!(back, page);
+    }
+}
+
+/// RFC 6070 (SHA-1) and RFC 7914 section 11 (SHA-256).
+#[test]
+fn pbkdf2_gives_the_published_vectors() {
+    let mut sha1 = [0; 20];
+    pbkdf2(HashAlgorithm::Sha1, b"password", b"salt", iterations(4096), &mut sha1);
+    assert_eq!(sha1, hex("4b007901b765489abead49d926f721d065a429c1"));
+    let mut sha256 = [0; 64];
+    pbkdf2(HashAlgorithm::Sha256, b"passwd", b"salt", iterations(1), &mut sha256);
+    assert_eq!(
+        sha256,
+        hex("55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc\
+             49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783")
+    );
+}
+
+#[test]
+fn pbkdf2_agrees_with_ring() {
+    let of = |algorithm| match algorithm {
+        HashAlgorithm::Sha1 => oracle::PBKDF2_HMAC_SHA1,
+        HashAlgorithm::Sha256 => oracle::PBKDF2_HMAC_SHA256,
+        HashAlgorithm::Sha512 => oracle::PBKDF2_HMAC_SHA512,
+    };
+    for algorithm in ALGORITHMS {
+        for (rounds, password_bytes, out_bytes) in [(1, 0, 1), (2, 32, 32), (3, 129, 100), (1000, 64, 64)] {
+            let (password, salt) = (random_bytes(password_bytes), random_bytes(16));
+            let (mut out, mut expected) = (vec![0; out_bytes], vec![0; out_bytes]);
+            pbkdf2(algorithm, &password, &salt, iterations(rounds), &mut out);
+            oracle::derive(of(algorithm), iterations(rounds), &salt, &password, &mut expected);
+            assert_eq!(out, expected, "{algorithm:?}, {rounds} iterations");
+        }
+    }
+}
+
+fn of_ring(algorithm: HashAlgorithm) -> hmac::Algorithm {
+    match algorithm {
+        HashAlgorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        HashAlgorithm::Sha256 => hmac::HMAC_SHA256,
+        HashAlgorithm::Sha512 => hmac::HMAC_SHA512,
+    }
+}
+
+fn iterations(count: u32) -> NonZeroU32 {
+    NonZeroU32::new(count).expect("not zero")
+}
+
+fn random_array<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    random::fill(&mut bytes).expect("randomness");
+    bytes
+}
+
+fn random_bytes(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    random::fill(&mut bytes).expect("randomness");
+    bytes
+}
+
+fn hex<const N: usize>(digits: &str) -> [u8; N] {
+    assert_eq!(digits.len(), 2 * N);
+    std::array::from_fn(|index| u8::from_str_radix(&digits[2 * index..][..2], 16).expect("hexadecimal"))
+}
