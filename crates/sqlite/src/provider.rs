@@ -27,7 +27,7 @@ const ENCRYPT: c_int = 1;
 
 /// `struct sqlcipher_provider`, field for field.
 #[repr(C)]
-pub struct Provider {
+pub(crate) struct Provider {
     init: Option<extern "C" fn() -> c_int>,
     shutdown: Option<extern "C" fn()>,
     get_provider_name: extern "C" fn(*mut c_void) -> *const c_char,
@@ -91,7 +91,7 @@ pub(crate) fn keep_linked() {
 /// # Safety
 /// `provider` points to memory for one [`Provider`], or is null.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nimbus_sqlcipher_setup(provider: *mut Provider) -> c_int {
+pub(crate) unsafe extern "C" fn nimbus_sqlcipher_setup(provider: *mut Provider) -> c_int {
     if provider.is_null() {
         return SQLITE_ERROR;
     }

@@ -1,0 +1,254 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { NimbusError } from '../../src/errors.js'
+import { Dek, randomBytes, SqliteStore, StatementError, type CipherProfile, type Step } from '../../src/native.js'
+
+const formats: { name: string; profile: CipherProfile | undefined }[] = [
+  { name: 'plain', profile: undefined },
+  { name: 'sqlcipher-4', profile: 'sqlcipher-4' },
+  { name: 'sqlcipher-4-sha256', profile: 'sqlcipher-4-sha256' },
+]
+
+let directory = ''
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'nimbus-store-'))
+})
+afterEach(() => {
+  rmSync(directory, { recursive: true })
+})
+
+describe.each(formats)('a store over a $name file', ({ profile }) => {
+  const options = () => {
+    const path = join(directory, 'a.sqlite3')
+    return profile === undefined
+      ? { path, exclusive: true }
+      : { path, exclusive: true, encryption: { dek: Dek.generate(), fileId: randomBytes(16), profile } }
+  }
+
+  const rows = (count: number, from = 0): Step[] =>
+    Array.from({ length: count }, (_, index) => ({
+      sql: 'INSERT INTO t (id, body) VALUES (?, ?)',
+      params: [from + index, `body ${String(from + index)}`],
+    }))
+
+  it('gives back what was written, before and after it is opened again', async () => {
+    const opened = options()
+    const store = SqliteStore.open({ ...opened, mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT, extra)' }, ...rows(100)])
+    expect(store.get('SELECT body FROM t WHERE id = ?', [7])).toEqual(['body 7'])
+    await store.close()
+    expect(statSync(opened.path).mode & 0o777).toBe(0o600)
+    const again = SqliteStore.open({ ...opened, mode: 'open' })
+    expect(await again.query('SELECT count(*), max(id) FROM t', [])).toEqual([[100, 99]])
+    await again.close()
+  })
+
+  it('keeps every storage class as it is', async () => {
+    const store = SqliteStore.open({ ...options(), mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE v (value)' }])
+    const values = [
+      null,
+      0,
+      1.5,
+      -0.25,
+      2 ** 53,
+      1e300,
+      '',
+      'a\0b',
+      'ünï ☃ 𝄞',
+      new Uint8Array([0, 255]),
+      new Uint8Array(),
+    ]
+    await store.write(values.map((value) => ({ sql: 'INSERT INTO v VALUES (?)', params: [value] })))
+    expect(await store.query('SELECT value FROM v ORDER BY rowid', [])).toEqual(values.map((value) => [value]))
+    await store.write([{ sql: 'INSERT INTO v VALUES (?)', params: [true] }])
+    expect(store.get('SELECT value, typeof(value) FROM v ORDER BY rowid DESC LIMIT 1', [])).toEqual([1, 'integer'])
+    await store.close()
+  })
+
+  it('lets each request of a group commit stand or fall alone', async () => {
+    const store = SqliteStore.open({ ...options(), mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE)' }])
+    const before = store.stats.commits
+    const requests = [
+      store.write(rows(3)),
+      store.write([...rows(1, 3), ...rows(1, 1)]),
+      store.write([{ sql: 'UPDATE t SET body = ? WHERE id = ?', params: ['x', 99], atLeast: 1 }]),
+      store.write([{ sql: 'INSERT INTO t VALUES (?, ?)', params: [50, null] }]),
+      store.write([{ sql: 'INSERT INTO nowhere VALUES (1)' }]),
+      store.write(rows(1, 10)),
+    ]
+    const outcomes = await Promise.allSettled(requests)
+    const kinds = outcomes.map((outcome) =>
+      outcome.status === 'fulfilled'
+        ? 'written'
+        : outcome.reason instanceof StatementError
+          ? `${outcome.reason.kind} at ${String(outcome.reason.step)}`
+          : outcome.reason,
+    )
+    expect(kinds).toEqual([
+      'written',
+      'constraint_unique at 1',
+      'expectation_failed at 0',
+      'constraint at 0',
+      'sql at 0',
+      'written',
+    ])
+    expect(await store.query('SELECT id FROM t ORDER BY id', [])).toEqual([[0], [1], [2], [10]])
+    expect(store.stats.commits - before).toBeLessThan(requests.length)
+    await store.close()
+  })
+
+  it('returns the rows of a statement that changes and reports', async () => {
+    const store = SqliteStore.open({ ...options(), mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }, ...rows(3)])
+    const results = await store.write([{ sql: 'DELETE FROM t WHERE id > ? RETURNING id', params: [0], atLeast: 2 }])
+    expect(results).toEqual([{ changes: 2, rows: [[1], [2]] }])
+    await store.close()
+  })
+
+  it('refuses to write through a read, to attach, and to change the format', async () => {
+    const store = SqliteStore.open({ ...options(), mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }])
+    expect(() => store.get('DELETE FROM t RETURNING id', [])).toThrow(StatementError)
+    await expect(store.query('INSERT INTO t VALUES (1, 2) RETURNING id', [])).rejects.toThrow(StatementError)
+    const other = join(directory, 'other.sqlite3')
+    const forbidden = [
+      `ATTACH '${other}' AS other`,
+      `VACUUM INTO '${other}'`,
+      "PRAGMA key = 'x'",
+      "PRAGMA rekey = 'x'",
+      'PRAGMA cipher_plaintext_header_size = 32',
+      'PRAGMA cipher_hmac_pgno = be',
+      "PRAGMA cipher_default_hmac_algorithm = 'HMAC_SHA1'",
+      'PRAGMA secure_delete = off',
+      'PRAGMA temp_store = 1',
+      'PRAGMA journal_mode = DELETE',
+      'PRAGMA auto_vacuum = 1',
+      'PRAGMA page_size = 8192',
+      "SELECT sqlcipher_export('main')",
+      "SELECT load_extension('x')",
+    ]
+    for (const sql of forbidden) await expect(store.write([{ sql }]), sql).rejects.toThrow(StatementError)
+    expect(() => statSync(other)).toThrow()
+    expect(await store.query('PRAGMA integrity_check', [])).toEqual([['ok']])
+    await store.close()
+  })
+
+  it('has full-text search, JSON, mathematics and no temporary files on disk', async () => {
+    const store = SqliteStore.open({ ...options(), mode: 'create' })
+    await store.write([
+      { sql: 'CREATE VIRTUAL TABLE words USING fts5(body)' },
+      { sql: 'INSERT INTO words VALUES (?)', params: ['the quick brown fox'] },
+    ])
+    expect(store.get("SELECT count(*) FROM words WHERE words MATCH 'quick'", [])).toEqual([1])
+    expect(
+      store.get(`SELECT json_extract(?, '$.a'), round(sin(0)), json_patch('{"a":1}', '{"a":null}')`, ['{"a":5}']),
+    ).toEqual([5, 0, '{}'])
+    const compiled = (await store.query('PRAGMA compile_options', [])).map(([option]) => option)
+    expect(compiled).toEqual(
+      expect.arrayContaining([
+        'TEMP_STORE=3',
+        'THREADSAFE=2',
+        'ENABLE_COLUMN_METADATA',
+        'ENABLE_FTS5',
+        'DEFAULT_MEMSTATUS=0',
+      ]),
+    )
+    expect(compiled).not.toContain('ENABLE_API_ARMOR')
+    await store.close()
+  })
+
+  it('finishes what was queued before it closes, and refuses what comes later', async () => {
+    const opened = options()
+    const store = SqliteStore.open({ ...opened, mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }])
+    const queued = Array.from({ length: 50 }, (_, index) => store.write(rows(1, index)))
+    const closed = store.close()
+    const late = store.write(rows(1, 1000))
+    await expect(late).rejects.toMatchObject({ code: 'shutting_down' })
+    await Promise.all(queued)
+    await closed
+    await store.close()
+    expect(() => store.get('SELECT 1', [])).toThrow(NimbusError)
+    const again = SqliteStore.open({ ...opened, mode: 'open' })
+    expect(again.get('SELECT count(*) FROM t', [])).toEqual([50])
+    await again.close()
+  })
+
+  it('never takes a missing or an empty file for a database, nor an existing one for a new one', async () => {
+    const opened = options()
+    expect(() => SqliteStore.open({ ...opened, mode: 'open' })).toThrow(
+      expect.objectContaining({ code: 'data_missing' }),
+    )
+    writeFileSync(opened.path, '')
+    expect(() => SqliteStore.open({ ...opened, mode: 'open' })).toThrow(
+      expect.objectContaining({ code: 'file_corrupt' }),
+    )
+    expect(() => SqliteStore.open({ ...opened, mode: 'create' })).toThrow(
+      expect.objectContaining({ code: 'target_exists' }),
+    )
+    expect(statSync(opened.path).size).toBe(0)
+  })
+})
+
+describe('an encrypted file', () => {
+  const encryption = (profile: CipherProfile = 'sqlcipher-4-sha256') => ({
+    dek: Dek.generate(),
+    fileId: randomBytes(16),
+    profile,
+  })
+
+  it('begins with the file id and shows no header and no plaintext', async () => {
+    const path = join(directory, 'a.sqlite3')
+    const key = encryption()
+    const store = SqliteStore.open({ path, mode: 'create', exclusive: true, encryption: key })
+    await store.write([
+      { sql: 'CREATE TABLE secret_table (body TEXT)' },
+      { sql: "INSERT INTO secret_table VALUES ('plain words')" },
+    ])
+    const log = readFileSync(`${path}-wal`)
+    await store.close()
+    const data = readFileSync(path)
+    expect(new Uint8Array(data.subarray(0, 16))).toEqual(key.fileId)
+    for (const bytes of [data, log]) {
+      for (const text of ['SQLite format 3', 'secret_table', 'plain words']) expect(bytes.includes(text)).toBe(false)
+    }
+  })
+
+  it('does not open under another key, another file id or another profile, and is not touched by the attempt', async () => {
+    const path = join(directory, 'a.sqlite3')
+    const key = encryption()
+    const store = SqliteStore.open({ path, mode: 'create', exclusive: true, encryption: key })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }])
+    await store.close()
+    const before = readFileSync(path)
+    const wrong = [
+      { ...key, dek: Dek.generate() },
+      { ...key, fileId: randomBytes(16) },
+      { ...key, profile: 'sqlcipher-4' as const },
+      undefined,
+    ]
+    for (const encryption of wrong) {
+      expect(() => SqliteStore.open({ path, mode: 'open', exclusive: true, encryption })).toThrow(
+        expect.objectContaining({ code: 'file_corrupt' }),
+      )
+    }
+    expect(readFileSync(path).equals(before)).toBe(true)
+  })
+
+  it('opens after its first 16 bytes were lost: the salt is in the manifest', async () => {
+    const path = join(directory, 'a.sqlite3')
+    const key = encryption()
+    const store = SqliteStore.open({ path, mode: 'create', exclusive: true, encryption: key })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }])
+    await store.close()
+    const damaged = readFileSync(path).fill(0, 0, 16)
+    writeFileSync(path, damaged)
+    const again = SqliteStore.open({ path, mode: 'open', exclusive: true, encryption: key })
+    expect(again.get('SELECT count(*) FROM t', [])).toEqual([0])
+    await again.close()
+  })
+})

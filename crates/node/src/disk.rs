@@ -1,0 +1,75 @@
+//! `nimbus-disk` for JavaScript: durable changes of a directory, and locks.
+
+use std::path::Path;
+
+use napi::Env;
+use napi_derive::napi;
+use nimbus_disk::FileLock as Lock;
+
+use crate::failure::throw;
+
+/// Puts `bytes` at `path` in one step, mode 0600, durable on return.
+///
+/// Errors: `disk_full`, `not_permitted`, `io_error`; the file is then what it was.
+#[napi(catch_unwind)]
+pub fn replace_file(env: Env, path: String, bytes: &[u8]) -> napi::Result<()> {
+    nimbus_disk::replace(Path::new(&path), bytes).map_err(|error| throw(&env, error))
+}
+
+/// Creates `path` with `bytes`, mode 0600, durable on return; false if something is there already. Of any number of
+/// processes that do so at once exactly one gets true.
+///
+/// Errors: `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn create_file_exclusive(env: Env, path: String, bytes: &[u8]) -> napi::Result<bool> {
+    nimbus_disk::create_exclusive(Path::new(&path), bytes).map_err(|error| throw(&env, error))
+}
+
+/// Removes a file, durably; false if there was none.
+///
+/// Errors: `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn remove_file_durably(env: Env, path: String) -> napi::Result<bool> {
+    nimbus_disk::remove(Path::new(&path)).map_err(|error| throw(&env, error))
+}
+
+/// Makes a directory and its missing parents, mode 0700, durably.
+///
+/// Errors: `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn create_directory(env: Env, path: String) -> napi::Result<()> {
+    nimbus_disk::create_directory(Path::new(&path)).map_err(|error| throw(&env, error))
+}
+
+/// An advisory lock (`flock`) on a file of its own, held until `release` or the end of the process.
+#[napi]
+pub struct FileLock {
+    lock: Option<Lock>,
+}
+
+#[napi]
+impl FileLock {
+    /// Takes the lock alone; the file then holds pid and host for whoever is refused.
+    ///
+    /// Errors: `file_busy` at once, with `ownerPid` and `ownerHost`; `not_permitted`, `io_error`.
+    #[napi(factory, catch_unwind)]
+    pub fn exclusive(env: Env, path: String) -> napi::Result<Self> {
+        let lock = Lock::exclusive(Path::new(&path)).map_err(|error| throw(&env, error))?;
+        Ok(Self { lock: Some(lock) })
+    }
+
+    /// Takes the lock together with other shared owners.
+    ///
+    /// Errors: `file_busy` at once, with `ownerPid` and `ownerHost`; `not_permitted`, `io_error`.
+    #[napi(factory, catch_unwind)]
+    pub fn shared(env: Env, path: String) -> napi::Result<Self> {
+        let lock = Lock::shared(Path::new(&path)).map_err(|error| throw(&env, error))?;
+        Ok(Self { lock: Some(lock) })
+    }
+
+    /// Gives the lock back; doing so twice is harmless.
+    #[napi(catch_unwind)]
+    pub fn release(&mut self) {
+        self.lock = None;
+    }
+}

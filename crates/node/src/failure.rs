@@ -1,0 +1,161 @@
+//! Failures on their way to JavaScript: an `Error` with `code`, `path` and `detail`, for exceptions and callbacks alike.
+
+use std::path::Path;
+
+use napi::bindgen_prelude::{JsObjectValue, Object};
+use napi::{Env, Error, Result, Status};
+use napi_derive::napi;
+use nimbus_crypto::random::RandomError;
+use nimbus_disk::{DiskError, KeyFileDefect, KeyFileError};
+use nimbus_sqlite::StoreError;
+
+/// What failed, in the vocabulary of `src/native.ts`.
+#[napi(object)]
+pub struct NativeFailure {
+    /// One of the codes that `src/native.ts` knows.
+    pub code: String,
+    /// What failed, on which file.
+    pub message: String,
+    /// The file, if one is concerned.
+    pub path: Option<String>,
+    /// The step of a request that failed, from 0.
+    pub step: Option<u32>,
+    /// Why a key file was refused, or what kind of rule a step broke.
+    pub reason: Option<String>,
+    /// The size of a refused key file.
+    pub bytes: Option<f64>,
+    /// The process that owns a busy file.
+    pub owner_pid: Option<u32>,
+    /// The host of that process.
+    pub owner_host: Option<String>,
+}
+
+impl NativeFailure {
+    fn new(code: &str, message: String, path: Option<&Path>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message,
+            path: path.map(|path| path.to_string_lossy().into_owned()),
+            step: None,
+            reason: None,
+            bytes: None,
+            owner_pid: None,
+            owner_host: None,
+        }
+    }
+
+    /// A key handle that was closed is a mistake of the caller.
+    pub fn closed_handle(what: &str) -> Self {
+        Self::new("closed_handle", format!("this {what} was closed"), None)
+    }
+
+    /// A value of the wrong size or shape is a mistake of the caller.
+    pub fn invalid_argument(message: &str) -> Self {
+        Self::new("invalid_argument", message.to_owned(), None)
+    }
+}
+
+/// Throws `failure` as an `Error` that carries its fields.
+pub fn throw(env: &Env, failure: impl Into<NativeFailure>) -> Error {
+    let failure = failure.into();
+    match build(env, failure) {
+        Ok(error) => match env.throw(error) {
+            // The exception is pending; this only tells napi-rs to return to JavaScript.
+            Ok(()) => Error::new(Status::PendingException, String::new()),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    }
+}
+
+fn build<'env>(env: &'env Env, failure: NativeFailure) -> Result<Object<'env>> {
+    let mut error = env.create_error(Error::new(Status::GenericFailure, failure.message))?;
+    error.set_named_property("code", failure.code)?;
+    error.set_named_property("path", failure.path)?;
+    error.set_named_property("step", failure.step)?;
+    error.set_named_property("reason", failure.reason)?;
+    error.set_named_property("bytes", failure.bytes)?;
+    error.set_named_property("ownerPid", failure.owner_pid)?;
+    error.set_named_property("ownerHost", failure.owner_host)?;
+    Ok(error)
+}
+
+impl From<DiskError> for NativeFailure {
+    fn from(error: DiskError) -> Self {
+        let code = match &error {
+            DiskError::Busy { .. } => "file_busy",
+            DiskError::Full { .. } => "disk_full",
+            DiskError::Denied { .. } => "not_permitted",
+            DiskError::Io { .. } => "io_error",
+        };
+        let mut failure = Self::new(code, error.to_string(), Some(error.path()));
+        if let DiskError::Busy { pid, host, .. } = error {
+            failure.owner_pid = pid;
+            failure.owner_host = host;
+        }
+        failure
+    }
+}
+
+impl From<KeyFileError> for NativeFailure {
+    fn from(error: KeyFileError) -> Self {
+        let (code, reason) = match error.defect {
+            KeyFileDefect::Missing => ("key_missing", "missing"),
+            KeyFileDefect::Unreadable => ("key_missing", "unreadable"),
+            KeyFileDefect::Directory => ("key_malformed", "directory"),
+            KeyFileDefect::NotAFile => ("key_malformed", "not_a_file"),
+            KeyFileDefect::Short => ("key_malformed", "short"),
+            KeyFileDefect::Long => ("key_malformed", "long"),
+            KeyFileDefect::LooksLikeHex => ("key_malformed", "looks_like_hex"),
+            KeyFileDefect::LooksLikeBase64 => ("key_malformed", "looks_like_base64"),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "the size of a file that is not a key, for a message")]
+        let bytes = Some(error.bytes as f64);
+        Self { reason: Some(reason.to_owned()), bytes, ..Self::new(code, error.to_string(), Some(&error.path)) }
+    }
+}
+
+impl NativeFailure {
+    /// A key file whose 32 bytes are all zero.
+    pub fn zero_key(path: &Path) -> Self {
+        let message = format!("key file {} holds 32 zero bytes", path.display());
+        Self {
+            reason: Some("zero".to_owned()),
+            bytes: Some(32.0),
+            ..Self::new("key_malformed", message, Some(path))
+        }
+    }
+}
+
+impl From<RandomError> for NativeFailure {
+    fn from(error: RandomError) -> Self {
+        Self::new("no_randomness", error.to_string(), None)
+    }
+}
+
+impl From<StoreError> for NativeFailure {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        let of_file = |code, path: &Path| Self::new(code, message.clone(), Some(path));
+        let of_step = |reason: &str, step: usize| Self {
+            step: u32::try_from(step).ok(),
+            reason: Some(reason.to_owned()),
+            ..Self::new("statement", message.clone(), None)
+        };
+        match &error {
+            StoreError::Corrupt { path } => of_file("file_corrupt", path),
+            StoreError::Missing { path } => of_file("data_missing", path),
+            StoreError::Exists { path } => of_file("target_exists", path),
+            StoreError::Busy { path } => of_file("file_busy", path),
+            StoreError::Full { path } => of_file("disk_full", path),
+            StoreError::Denied { path } => of_file("not_permitted", path),
+            StoreError::Io { path, .. } => of_file("io_error", path),
+            StoreError::Closed { path } => of_file("shutting_down", path),
+            StoreError::Panicked { path } => of_file("internal", path),
+            StoreError::Constraint { step, unique: true, .. } => of_step("constraint_unique", *step),
+            StoreError::Constraint { step, unique: false, .. } => of_step("constraint", *step),
+            StoreError::ExpectationFailed { step, .. } => of_step("expectation_failed", *step),
+            StoreError::Sql { step, .. } => of_step("sql", *step),
+        }
+    }
+}
