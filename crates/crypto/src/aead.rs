@@ -55,6 +55,9 @@ pub fn open(
     Ok(plaintext)
 }
 
+// The cipher has no state but its AES key schedule and, while it works, those of the keys that it derives.
+assert_wipes_itself!(aes::Aes256);
+
 /// Seals `plaintext` into `ciphertext`, which is as long, and returns the tag.
 pub(crate) fn seal_detached(
     key: &[u8; KEY_BYTES],

@@ -1,7 +1,7 @@
 //! HKDF-SHA256 (RFC 5869) with typed, domain-separated info: every key of nimbus that comes from another key comes
 //! through here.
 //!
-//! `info` is the label of the [`Purpose`] and then its context, each part as a 64-bit big-endian length and the bytes:
+//! `info` is the label of the purpose and then its context, each part as a 64-bit big-endian length and the bytes:
 //! no two (purpose, context) pairs encode to the same `info`.
 
 use hkdf::Hkdf;

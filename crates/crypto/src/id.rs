@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::random::{self, RandomError};
-
 /// Which key file made a wrapped DEK: derived from the key, reveals nothing about it, and is stored in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId(pub [u8; Self::BYTES]);
@@ -28,16 +26,6 @@ pub struct FileId(pub [u8; Self::BYTES]);
 impl FileId {
     /// Bytes in a file id.
     pub const BYTES: usize = 16;
-
-    /// A file id that no other file has.
-    ///
-    /// # Errors
-    /// [`RandomError`] if the operating system gives no randomness.
-    pub fn generate() -> Result<Self, RandomError> {
-        let mut bytes = [0; Self::BYTES];
-        random::fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
 }
 
 /// The public, random salt of one manifest slot, which makes its wrapping key and commitment unlike those of any other.
@@ -47,14 +35,4 @@ pub struct Salt(pub [u8; Self::BYTES]);
 impl Salt {
     /// Bytes in a salt.
     pub const BYTES: usize = 32;
-
-    /// A salt that no other slot has.
-    ///
-    /// # Errors
-    /// [`RandomError`] if the operating system gives no randomness.
-    pub fn generate() -> Result<Self, RandomError> {
-        let mut bytes = [0; Self::BYTES];
-        random::fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
 }

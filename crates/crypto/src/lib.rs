@@ -1,7 +1,7 @@
 //! Keys as types, the AEAD that wraps them, and the primitives of the SQLCipher provider: everything of nimbus that
 //! touches a key in the clear.
 //!
-//! The way a key takes, each arrow a one-way derivation (HKDF-SHA256, see [`derive`]) or an AEAD:
+//! The way a key takes, each arrow a one-way derivation (HKDF-SHA256, see [`mod@derive`]) or an AEAD:
 //!
 //! ```text
 //! MasterKey  --(salt, descriptor)-->  WrappingKey  ==wraps==>  WrappedDek (92 bytes, in the manifest)
@@ -19,6 +19,16 @@
 
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
+
+/// Compiles only if the library that owns each type wipes it on drop: a feature that gets lost must not go unnoticed.
+macro_rules! assert_wipes_itself {
+    ($($type:ty),+) => {
+        const _: () = {
+            const fn wipes_itself<T: zeroize::ZeroizeOnDrop>() {}
+            $(wipes_itself::<$type>();)+
+        };
+    };
+}
 
 pub mod aead;
 pub mod dek;

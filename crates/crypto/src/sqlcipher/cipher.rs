@@ -4,7 +4,7 @@ use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
 use aes::{Aes256Dec, Aes256Enc};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use super::BLOCK_BYTES;
 use crate::KEY_BYTES;
@@ -83,11 +83,10 @@ impl CipherKey {
     }
 }
 
+assert_wipes_itself!(Aes256Enc, Aes256Dec);
+
 impl Drop for CipherKey {
     fn drop(&mut self) {
-        const fn wipes_itself<T: ZeroizeOnDrop>(_: &T) {}
-        wipes_itself(&self.encryption);
-        wipes_itself(&self.decryption);
         self.key.zeroize();
     }
 }

@@ -119,6 +119,9 @@ impl MacKey {
     }
 }
 
+// The states of an HMAC are states of its hash.
+assert_wipes_itself!(Sha1, Sha256, Sha512);
+
 impl Drop for MacKey {
     fn drop(&mut self) {
         self.key.zeroize();
