@@ -115,7 +115,7 @@ export declare class WrappingKey {
    *
    * Errors: `closed_handle`, `invalid_argument` (empty header, or not 92 bytes).
    */
-  unwrap(wrapped: Uint8Array, header: Uint8Array): UnwrapOutcome
+  unwrap(wrapped: Uint8Array, header: Uint8Array): { outcome: 'opened'; dek: Dek } | { outcome: 'other_key' } | { outcome: 'altered' }
   /** Wipes the key; every later use throws `closed_handle`. */
   close(): void
 }

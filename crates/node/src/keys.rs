@@ -96,7 +96,10 @@ impl WrappingKey {
     /// Opens what `wrap` sealed under the same header.
     ///
     /// Errors: `closed_handle`, `invalid_argument` (empty header, or not 92 bytes).
-    #[napi(catch_unwind)]
+    #[napi(
+        catch_unwind,
+        ts_return_type = "{ outcome: 'opened'; dek: Dek } | { outcome: 'other_key' } | { outcome: 'altered' }"
+    )]
     pub fn unwrap(&self, env: Env, wrapped: &[u8], header: &[u8]) -> napi::Result<UnwrapOutcome> {
         let header = header_of(&env, header)?;
         let wrapped = WrappedDek::from(array(&env, wrapped, "a wrapped DEK has 92 bytes")?);

@@ -27,7 +27,7 @@ const ENCRYPT: c_int = 1;
 
 /// `struct sqlcipher_provider`, field for field.
 #[repr(C)]
-pub(crate) struct Provider {
+struct Provider {
     init: Option<extern "C" fn() -> c_int>,
     shutdown: Option<extern "C" fn()>,
     get_provider_name: extern "C" fn(*mut c_void) -> *const c_char,
@@ -77,6 +77,27 @@ pub(crate) struct Provider {
     next: *mut Provider,
 }
 
+// The name that SQLCipher's C code calls, hidden: `#[no_mangle]` would export it from the addon, where a library of the
+// host could be bound in its place.
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".globl nimbus_sqlcipher_setup",
+    ".hidden nimbus_sqlcipher_setup",
+    "nimbus_sqlcipher_setup: jmp {setup}",
+    setup = sym setup,
+);
+#[cfg(target_arch = "aarch64")]
+core::arch::global_asm!(
+    ".globl nimbus_sqlcipher_setup",
+    ".hidden nimbus_sqlcipher_setup",
+    "nimbus_sqlcipher_setup: b {setup}",
+    setup = sym setup,
+);
+
+unsafe extern "C" {
+    fn nimbus_sqlcipher_setup(provider: *mut Provider) -> c_int;
+}
+
 /// SQLCipher's C code is the only caller, so the linker would drop the symbol from this crate's archive.
 #[used]
 static KEEP: unsafe extern "C" fn(*mut Provider) -> c_int = nimbus_sqlcipher_setup;
@@ -90,8 +111,7 @@ pub(crate) fn keep_linked() {
 ///
 /// # Safety
 /// `provider` points to memory for one [`Provider`], or is null.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn nimbus_sqlcipher_setup(provider: *mut Provider) -> c_int {
+unsafe extern "C" fn setup(provider: *mut Provider) -> c_int {
     if provider.is_null() {
         return SQLITE_ERROR;
     }
