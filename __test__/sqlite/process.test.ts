@@ -1,0 +1,94 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+
+/** The child uses the addon directly: no transpiler is at hand there, and only the addon is meant. */
+const ADDON = resolve(`nimbus.${process.platform}-${process.arch}-gnu.node`)
+
+const PRELUDE = `
+  const { createRequire } = require('node:module')
+  const { workerData, isMainThread, Worker } = require('node:worker_threads')
+  const addon = require(${JSON.stringify(ADDON)})
+  const open = (path, create) => addon.NativeStore.open(
+    { path, create, exclusive: true, dek, fileId, profile: 'sqlcipher-4-sha256' }, () => undefined)
+  const dek = addon.Dek.generate()
+  const fileId = addon.randomBytes(16)
+`
+
+const run = (body: string, directory: string) =>
+  spawnSync(process.execPath, ['-e', `${PRELUDE}\nconst directory = ${JSON.stringify(directory)}\n${body}`], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+
+let directory = ''
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'nimbus-process-'))
+})
+afterEach(() => {
+  rmSync(directory, { recursive: true })
+})
+
+const BUSY = `
+  const store = open(directory + '/' + process.pid + '.sqlite3', true)
+  store.write(1, [{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }])
+  for (let id = 2; id < 3000; id++) {
+    store.write(id, [{ sql: 'INSERT INTO t VALUES (?, ?)', params: [id, 'x'.repeat(500)] }])
+    if (id % 100 === 0) store.query(id + 10000, 'SELECT sum(length(body)) FROM t', [])
+  }
+`
+
+describe('a process that ends while native threads work', () => {
+  it.each([
+    ['process.exit', 'setTimeout(() => process.exit(7), Math.random() * 30)', 7],
+    ['an uncaught exception', 'setTimeout(() => { throw new Error("on purpose") }, Math.random() * 30)', 1],
+    ['the end of the script', '', 0],
+  ])(
+    'by %s does not crash',
+    (_, ending, status) => {
+      for (let round = 0; round < 25; round++) {
+        const child = run(`${BUSY}\n${ending}`, directory)
+        expect({ status: child.status, signal: child.signal }, child.stderr).toEqual({ status, signal: null })
+      }
+    },
+    120_000,
+  )
+})
+
+describe('worker threads', () => {
+  it('that are terminated in mid-work leave the process alive and their files whole', () => {
+    const child = run(
+      `
+      const worker = ${JSON.stringify(`${PRELUDE}
+        const directory = workerData
+        ${BUSY.replace("process.pid + '.sqlite3'", "require('node:worker_threads').threadId + '.sqlite3'")}
+        setInterval(() => store.get('SELECT count(*) FROM t', []), 1)
+      `)}
+      const rounds = async () => {
+        for (let round = 0; round < 20; round++) {
+          const workers = [0, 1].map(() => new Worker(worker, { eval: true, workerData: directory }))
+          await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 60))
+          await Promise.all(workers.map((worker) => worker.terminate()))
+        }
+        console.log('survived')
+      }
+      rounds()
+      `,
+      directory,
+    )
+    expect({ status: child.status, signal: child.signal, stdout: child.stdout.trim() }, child.stderr).toEqual({
+      status: 0,
+      signal: null,
+      stdout: 'survived',
+    })
+  }, 60_000)
+})
+
+describe('a hardened process', () => {
+  it('is not dumpable', () => {
+    const child = run('console.log(addon.hardenProcess())', directory)
+    expect(child.stdout.trim()).toBe('false')
+  })
+})
