@@ -13,11 +13,24 @@ const paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set()
-for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
-  process.once(signal, () => {
-    for (const child of running) child.kill(signal)
-    process.exit(signal === 'SIGINT' ? 130 : 143)
-  })
+const signals = /** @type {const} */ (['SIGINT', 'SIGTERM'])
+
+/** Stopping this script stops what it started. @param {NodeJS.Signals} signal */
+function stopAll(signal) {
+  for (const child of running) child.kill(signal)
+  process.exit(signal === 'SIGINT' ? 130 : 143)
+}
+
+/** @param {import('node:child_process').ChildProcess} child */
+function started(child) {
+  if (running.size === 0) for (const signal of signals) process.on(signal, stopAll)
+  running.add(child)
+}
+
+/** @param {import('node:child_process').ChildProcess} child */
+function ended(child) {
+  running.delete(child)
+  if (running.size === 0) for (const signal of signals) process.off(signal, stopAll)
 }
 
 /** What a stage throws when it has said everything there is to say. */
@@ -74,7 +87,7 @@ export function run([file, ...args], { env = {}, progress } = {}) {
       env: { ...process.env, ...forceColour, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
-    running.add(child)
+    started(child)
     let output = ''
     /** @param {Buffer} chunk */
     const collect = (chunk) => {
@@ -86,11 +99,11 @@ export function run([file, ...args], { env = {}, progress } = {}) {
     child.stdout.on('data', collect)
     child.stderr.on('data', collect)
     child.on('error', (error) => {
-      running.delete(child)
+      ended(child)
       reject(new StageFailure(`$ ${commandLine}\n${error.message}`))
     })
     child.on('close', (code, signal) => {
-      running.delete(child)
+      ended(child)
       if (code === 0) resolve(output)
       else reject(new StageFailure(`$ ${commandLine}\n${output.trimEnd()}\n(${signal ?? `exit code ${code}`})`))
     })
