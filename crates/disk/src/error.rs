@@ -91,8 +91,16 @@ impl DiskError {
         let path = path.to_owned();
         match source.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::Full { operation, path },
-            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Self::Denied { operation, path, source },
-            _ => Self::Io { operation, path, source },
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Self::Denied {
+                operation,
+                path,
+                source,
+            },
+            _ => Self::Io {
+                operation,
+                path,
+                source,
+            },
         }
     }
 
@@ -100,10 +108,9 @@ impl DiskError {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Busy { path, .. }
-            | Self::Full { path, .. }
-            | Self::Denied { path, .. }
-            | Self::Io { path, .. } => path,
+            Self::Busy { path, .. } | Self::Full { path, .. } | Self::Denied { path, .. } | Self::Io { path, .. } => {
+                path
+            }
         }
     }
 }

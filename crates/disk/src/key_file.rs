@@ -60,7 +60,11 @@ pub struct KeyFileError {
 /// # Errors
 /// [`KeyFileError`]; `key` is then all zero.
 pub fn read_key_file(path: &Path, key: &mut [u8; KEY_BYTES]) -> Result<KeyFileFacts, KeyFileError> {
-    let refused = |defect, bytes| KeyFileError { path: path.to_owned(), defect, bytes };
+    let refused = |defect, bytes| KeyFileError {
+        path: path.to_owned(),
+        defect,
+        bytes,
+    };
     let result = read_into(path, key).map_err(|(defect, bytes)| refused(defect, bytes));
     if result.is_err() {
         zeroize::Zeroize::zeroize(key);
@@ -70,12 +74,14 @@ pub fn read_key_file(path: &Path, key: &mut [u8; KEY_BYTES]) -> Result<KeyFileFa
 
 fn read_into(path: &Path, key: &mut [u8; KEY_BYTES]) -> Result<KeyFileFacts, (KeyFileDefect, u64)> {
     // O_NONBLOCK: opening a pipe that nobody writes to must not hang the start of a server.
-    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| {
-        match error.kind() {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (KeyFileDefect::Missing, 0),
             _ => (KeyFileDefect::Unreadable, 0),
-        }
-    })?;
+        })?;
     let metadata = file.metadata().map_err(|_| (KeyFileDefect::Unreadable, 0))?;
     if metadata.is_dir() {
         return Err((KeyFileDefect::Directory, 0));
@@ -88,11 +94,13 @@ fn read_into(path: &Path, key: &mut [u8; KEY_BYTES]) -> Result<KeyFileFacts, (Ke
     let mut rest = Zeroizing::new([0_u8; PROBE_BYTES]);
     let more = read_up_to(&mut file, &mut rest[..]).map_err(|_| (KeyFileDefect::Unreadable, size))?;
     let found = key.iter().take(read).chain(rest.iter().take(more)).copied();
-    if let Some(defect) = text_defect(found) {
+    if let Some(defect) = text_defect(&found) {
         return Err((defect, size));
     }
     match (read, more) {
-        (KEY_BYTES, 0) => Ok(KeyFileFacts { mode: metadata.mode() & 0o7777 }),
+        (KEY_BYTES, 0) => Ok(KeyFileFacts {
+            mode: metadata.mode() & 0o7777,
+        }),
         (KEY_BYTES, _) => Err((KeyFileDefect::Long, size)),
         _ => Err((KeyFileDefect::Short, size)),
     }
@@ -112,7 +120,7 @@ fn read_up_to(file: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Short texts are not named: a truncated raw key may consist of digits by chance.
-fn text_defect(bytes: impl Iterator<Item = u8> + Clone) -> Option<KeyFileDefect> {
+fn text_defect(bytes: &(impl Iterator<Item = u8> + Clone)) -> Option<KeyFileDefect> {
     let trimmed = || bytes.clone().filter(|byte| !byte.is_ascii_whitespace());
     if trimmed().count() < KEY_BYTES {
         return None;

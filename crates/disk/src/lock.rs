@@ -75,11 +75,17 @@ fn busy(file: &File, path: &Path) -> DiskError {
     let mut lines = text.lines();
     let pid = lines.next().and_then(|line| line.parse().ok());
     let host = lines.next().filter(|line| !line.is_empty()).map(str::to_owned);
-    DiskError::Busy { path: path.to_owned(), pid, host }
+    DiskError::Busy {
+        path: path.to_owned(),
+        pid,
+        host,
+    }
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

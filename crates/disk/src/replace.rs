@@ -34,8 +34,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
         }
         _ => {}
     }
-    let written = write_new(&temporary, bytes)
-        .and_then(|()| std::fs::rename(&temporary, path).at(Operation::Rename, path));
+    let written = write_new(&temporary, bytes).and_then(|()| rename_over(&temporary, path));
     if written.is_err() {
         // The error that matters is the one above; a temporary that stays is overwritten by the next attempt.
         let _ = std::fs::remove_file(&temporary);
@@ -62,17 +61,37 @@ pub fn create_exclusive(path: &Path, bytes: &[u8]) -> Result<bool, DiskError> {
     Ok(created)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one rename in the tree: the file is synced, its directory will be"
+)]
+fn rename_over(temporary: &Path, path: &Path) -> Result<(), DiskError> {
+    std::fs::rename(temporary, path).at(Operation::Rename, path)
+}
+
 /// A file without a name (`O_TMPFILE`), or, where the file system has none, one under a name nobody else uses.
 fn nameless(path: &Path) -> Result<(File, Option<PathBuf>), DiskError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let opened = OpenOptions::new().write(true).mode(PRIVATE).custom_flags(libc::O_TMPFILE).open(directory);
+    let opened = OpenOptions::new()
+        .write(true)
+        .mode(PRIVATE)
+        .custom_flags(libc::O_TMPFILE)
+        .open(directory);
     match opened {
         Ok(file) => Ok((file, None)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {
-            let unique = with_suffix(path, &format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()));
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+            ) =>
+        {
+            let unique = with_suffix(
+                path,
+                &format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()),
+            );
             Ok((create_new(&unique)?, Some(unique)))
         }
         Err(error) => Err(DiskError::new(Operation::Open, path, error)),
@@ -98,9 +117,19 @@ fn link_descriptor(file: &File, path: &Path) -> io::Result<()> {
     let to = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: linkat(2) reads two NUL-terminated strings, which live until it returns, and keeps neither.
     let result = unsafe {
-        libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW)
+        libc::linkat(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
@@ -108,7 +137,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
 }
 
 fn create_new(path: &Path) -> Result<File, DiskError> {
-    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path).at(Operation::Open, path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(path)
+        .at(Operation::Open, path)
 }
 
 fn write_synced(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {

@@ -40,7 +40,10 @@ fn of_many_creators_exactly_one_wins_and_its_bytes_are_what_everybody_reads() {
                 })
             })
             .collect();
-        let winners: Vec<_> = creators.into_iter().filter_map(|creator| creator.join().expect("join")).collect();
+        let winners: Vec<_> = creators
+            .into_iter()
+            .filter_map(|creator| creator.join().expect("join"))
+            .collect();
         assert_eq!(winners.len(), 1);
         assert_eq!(mode(&path), 0o600);
     }
@@ -84,14 +87,24 @@ fn a_key_file_is_32_raw_bytes_and_nothing_else() {
     assert_eq!(defect(Some(&[200; 33]), &mut key), Some(KeyFileDefect::Long));
     assert_eq!(defect(Some(&[200; 4096]), &mut key), Some(KeyFileDefect::Long));
     assert_eq!(defect(Some(&[b'a'; 64]), &mut key), Some(KeyFileDefect::LooksLikeHex));
-    assert_eq!(defect(Some(&[b"0".repeat(64), b"\n".to_vec()].concat()), &mut key), Some(KeyFileDefect::LooksLikeHex));
+    assert_eq!(
+        defect(Some(&[b"0".repeat(64), b"\n".to_vec()].concat()), &mut key),
+        Some(KeyFileDefect::LooksLikeHex)
+    );
     assert_eq!(defect(Some(&[b'f'; 32]), &mut key), Some(KeyFileDefect::LooksLikeHex));
-    assert_eq!(defect(Some(&[&b"Zm9v"[..]; 11].concat()), &mut key), Some(KeyFileDefect::LooksLikeBase64));
+    assert_eq!(
+        defect(Some(&[&b"Zm9v"[..]; 11].concat()), &mut key),
+        Some(KeyFileDefect::LooksLikeBase64)
+    );
     let raw: Vec<u8> = (100..132).collect();
     assert_eq!(defect(Some(&raw), &mut key), None);
     assert_eq!(key.as_slice(), raw);
-    let folder = read_key_file(directory.path(), &mut key).err().map(|error| error.defect);
+    let folder = read_key_file(directory.path(), &mut key)
+        .err()
+        .map(|error| error.defect);
     assert_eq!(folder, Some(KeyFileDefect::Directory));
-    let device = read_key_file(std::path::Path::new("/dev/zero"), &mut key).err().map(|error| error.defect);
+    let device = read_key_file(std::path::Path::new("/dev/zero"), &mut key)
+        .err()
+        .map(|error| error.defect);
     assert_eq!(device, Some(KeyFileDefect::NotAFile));
 }

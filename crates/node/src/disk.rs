@@ -13,7 +13,7 @@ use crate::failure::throw;
 /// Errors: `disk_full`, `not_permitted`, `io_error`; the file is then what it was.
 #[napi(catch_unwind)]
 pub fn replace_file(env: Env, path: String, bytes: &[u8]) -> napi::Result<()> {
-    nimbus_disk::replace(Path::new(&path), bytes).map_err(|error| throw(&env, error))
+    nimbus_disk::replace(Path::new(&path), bytes).map_err(|error| throw(env, error))
 }
 
 /// Creates `path` with `bytes`, mode 0600, durable on return; false if something is there already. Of any number of
@@ -22,7 +22,7 @@ pub fn replace_file(env: Env, path: String, bytes: &[u8]) -> napi::Result<()> {
 /// Errors: `disk_full`, `not_permitted`, `io_error`.
 #[napi(catch_unwind)]
 pub fn create_file_exclusive(env: Env, path: String, bytes: &[u8]) -> napi::Result<bool> {
-    nimbus_disk::create_exclusive(Path::new(&path), bytes).map_err(|error| throw(&env, error))
+    nimbus_disk::create_exclusive(Path::new(&path), bytes).map_err(|error| throw(env, error))
 }
 
 /// Removes a file, durably; false if there was none.
@@ -30,7 +30,7 @@ pub fn create_file_exclusive(env: Env, path: String, bytes: &[u8]) -> napi::Resu
 /// Errors: `not_permitted`, `io_error`.
 #[napi(catch_unwind)]
 pub fn remove_file_durably(env: Env, path: String) -> napi::Result<bool> {
-    nimbus_disk::remove(Path::new(&path)).map_err(|error| throw(&env, error))
+    nimbus_disk::remove(Path::new(&path)).map_err(|error| throw(env, error))
 }
 
 /// Makes a directory and its missing parents, mode 0700, durably.
@@ -38,7 +38,7 @@ pub fn remove_file_durably(env: Env, path: String) -> napi::Result<bool> {
 /// Errors: `disk_full`, `not_permitted`, `io_error`.
 #[napi(catch_unwind)]
 pub fn create_directory(env: Env, path: String) -> napi::Result<()> {
-    nimbus_disk::create_directory(Path::new(&path)).map_err(|error| throw(&env, error))
+    nimbus_disk::create_directory(Path::new(&path)).map_err(|error| throw(env, error))
 }
 
 /// An advisory lock (`flock`) on a file of its own, held until `release` or the end of the process.
@@ -54,7 +54,7 @@ impl FileLock {
     /// Errors: `file_busy` at once, with `ownerPid` and `ownerHost`; `not_permitted`, `io_error`.
     #[napi(factory, catch_unwind)]
     pub fn exclusive(env: Env, path: String) -> napi::Result<Self> {
-        let lock = Lock::exclusive(Path::new(&path)).map_err(|error| throw(&env, error))?;
+        let lock = Lock::exclusive(Path::new(&path)).map_err(|error| throw(env, error))?;
         Ok(Self { lock: Some(lock) })
     }
 
@@ -63,7 +63,7 @@ impl FileLock {
     /// Errors: `file_busy` at once, with `ownerPid` and `ownerHost`; `not_permitted`, `io_error`.
     #[napi(factory, catch_unwind)]
     pub fn shared(env: Env, path: String) -> napi::Result<Self> {
-        let lock = Lock::shared(Path::new(&path)).map_err(|error| throw(&env, error))?;
+        let lock = Lock::shared(Path::new(&path)).map_err(|error| throw(env, error))?;
         Ok(Self { lock: Some(lock) })
     }
 

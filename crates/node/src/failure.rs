@@ -56,9 +56,9 @@ impl NativeFailure {
 }
 
 /// Throws `failure` as an `Error` that carries its fields.
-pub fn throw(env: &Env, failure: impl Into<NativeFailure>) -> Error {
+pub fn throw(env: Env, failure: impl Into<NativeFailure>) -> Error {
     let failure = failure.into();
-    match build(env, failure) {
+    match build(&env, failure) {
         Ok(error) => match env.throw(error) {
             // The exception is pending; this only tells napi-rs to return to JavaScript.
             Ok(()) => Error::new(Status::PendingException, String::new()),
@@ -68,7 +68,7 @@ pub fn throw(env: &Env, failure: impl Into<NativeFailure>) -> Error {
     }
 }
 
-fn build<'env>(env: &'env Env, failure: NativeFailure) -> Result<Object<'env>> {
+fn build(env: &Env, failure: NativeFailure) -> Result<Object<'_>> {
     let mut error = env.create_error(Error::new(Status::GenericFailure, failure.message))?;
     error.set_named_property("code", failure.code)?;
     error.set_named_property("path", failure.path)?;
@@ -109,9 +109,12 @@ impl From<KeyFileError> for NativeFailure {
             KeyFileDefect::LooksLikeHex => ("key_malformed", "looks_like_hex"),
             KeyFileDefect::LooksLikeBase64 => ("key_malformed", "looks_like_base64"),
         };
-        #[expect(clippy::cast_precision_loss, reason = "the size of a file that is not a key, for a message")]
         let bytes = Some(error.bytes as f64);
-        Self { reason: Some(reason.to_owned()), bytes, ..Self::new(code, error.to_string(), Some(&error.path)) }
+        Self {
+            reason: Some(reason.to_owned()),
+            bytes,
+            ..Self::new(code, error.to_string(), Some(&error.path))
+        }
     }
 }
 
@@ -153,7 +156,9 @@ impl From<StoreError> for NativeFailure {
             StoreError::Closed { path } => of_file("shutting_down", path),
             StoreError::Panicked { path } => of_file("internal", path),
             StoreError::Constraint { step, unique: true, .. } => of_step("constraint_unique", *step),
-            StoreError::Constraint { step, unique: false, .. } => of_step("constraint", *step),
+            StoreError::Constraint {
+                step, unique: false, ..
+            } => of_step("constraint", *step),
             StoreError::ExpectationFailed { step, .. } => of_step("expectation_failed", *step),
             StoreError::Sql { step, .. } => of_step("sql", *step),
         }

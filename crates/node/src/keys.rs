@@ -26,9 +26,12 @@ impl MasterKey {
     pub fn read(env: Env, path: String) -> napi::Result<Self> {
         let path = Path::new(&path);
         let mut bytes = LockedBytes::zeroed();
-        let facts = read_key_file(path, bytes.expose_secret_mut()).map_err(|error| throw(&env, error))?;
-        let key = nimbus_crypto::MasterKey::new(bytes).map_err(|_zero| throw(&env, NativeFailure::zero_key(path)))?;
-        Ok(Self { key: Some(key), mode: facts.mode })
+        let facts = read_key_file(path, bytes.expose_secret_mut()).map_err(|error| throw(env, error))?;
+        let key = nimbus_crypto::MasterKey::new(bytes).map_err(|_zero| throw(env, NativeFailure::zero_key(path)))?;
+        Ok(Self {
+            key: Some(key),
+            mode: facts.mode,
+        })
     }
 
     /// The permission bits of the key's file (`st_mode & 0o7777`).
@@ -42,7 +45,7 @@ impl MasterKey {
     /// Errors: `closed_handle`.
     #[napi(getter, catch_unwind)]
     pub fn key_id(&self, env: Env) -> napi::Result<String> {
-        Ok(self.open(&env)?.key_id().to_string())
+        Ok(self.open(env)?.key_id().to_string())
     }
 
     /// Derives the wrapping key of one manifest slot from its salt (32 bytes) and its subject's descriptor.
@@ -50,8 +53,10 @@ impl MasterKey {
     /// Errors: `closed_handle`, `invalid_argument`.
     #[napi(catch_unwind)]
     pub fn wrapping_key(&self, env: Env, salt: &[u8], descriptor: String) -> napi::Result<WrappingKey> {
-        let salt = Salt(array(&env, salt, "a salt has 32 bytes")?);
-        Ok(WrappingKey { key: Some(self.open(&env)?.wrapping_key(&salt, &descriptor)) })
+        let salt = Salt(array(env, salt, "a salt has 32 bytes")?);
+        Ok(WrappingKey {
+            key: Some(self.open(env)?.wrapping_key(&salt, &descriptor)),
+        })
     }
 
     /// Wipes the key; every later use throws `closed_handle`.
@@ -60,8 +65,10 @@ impl MasterKey {
         self.key = None;
     }
 
-    fn open(&self, env: &Env) -> napi::Result<&nimbus_crypto::MasterKey> {
-        self.key.as_ref().ok_or_else(|| throw(env, NativeFailure::closed_handle("master key")))
+    fn open(&self, env: Env) -> napi::Result<&nimbus_crypto::MasterKey> {
+        self.key
+            .as_ref()
+            .ok_or_else(|| throw(env, NativeFailure::closed_handle("master key")))
     }
 }
 
@@ -88,8 +95,11 @@ impl WrappingKey {
     /// Errors: `closed_handle`, `invalid_argument` (empty header), `no_randomness`.
     #[napi(catch_unwind)]
     pub fn wrap(&self, env: Env, dek: &Dek, header: &[u8]) -> napi::Result<Uint8Array> {
-        let header = header_of(&env, header)?;
-        let wrapped = self.open(&env)?.wrap(dek.open(&env)?, header).map_err(|error| throw(&env, error))?;
+        let header = header_of(env, header)?;
+        let wrapped = self
+            .open(env)?
+            .wrap(dek.open(env)?, header)
+            .map_err(|error| throw(env, error))?;
         Ok(Uint8Array::new(wrapped.as_bytes().to_vec()))
     }
 
@@ -101,12 +111,21 @@ impl WrappingKey {
         ts_return_type = "{ outcome: 'opened'; dek: Dek } | { outcome: 'other_key' } | { outcome: 'altered' }"
     )]
     pub fn unwrap(&self, env: Env, wrapped: &[u8], header: &[u8]) -> napi::Result<UnwrapOutcome> {
-        let header = header_of(&env, header)?;
-        let wrapped = WrappedDek::from(array(&env, wrapped, "a wrapped DEK has 92 bytes")?);
-        Ok(match self.open(&env)?.unwrap(&wrapped, header) {
-            Ok(dek) => UnwrapOutcome { outcome: "opened", dek: Some(Dek { dek: Some(dek) }) },
-            Err(UnwrapError::OtherKey) => UnwrapOutcome { outcome: "other_key", dek: None },
-            Err(UnwrapError::Altered) => UnwrapOutcome { outcome: "altered", dek: None },
+        let header = header_of(env, header)?;
+        let wrapped = WrappedDek::from(array(env, wrapped, "a wrapped DEK has 92 bytes")?);
+        Ok(match self.open(env)?.unwrap(&wrapped, header) {
+            Ok(dek) => UnwrapOutcome {
+                outcome: "opened",
+                dek: Some(Dek { dek: Some(dek) }),
+            },
+            Err(UnwrapError::OtherKey) => UnwrapOutcome {
+                outcome: "other_key",
+                dek: None,
+            },
+            Err(UnwrapError::Altered) => UnwrapOutcome {
+                outcome: "altered",
+                dek: None,
+            },
         })
     }
 
@@ -116,8 +135,10 @@ impl WrappingKey {
         self.key = None;
     }
 
-    fn open(&self, env: &Env) -> napi::Result<&nimbus_crypto::WrappingKey> {
-        self.key.as_ref().ok_or_else(|| throw(env, NativeFailure::closed_handle("wrapping key")))
+    fn open(&self, env: Env) -> napi::Result<&nimbus_crypto::WrappingKey> {
+        self.key
+            .as_ref()
+            .ok_or_else(|| throw(env, NativeFailure::closed_handle("wrapping key")))
     }
 }
 
@@ -134,7 +155,9 @@ impl Dek {
     /// Errors: `no_randomness`.
     #[napi(factory, catch_unwind)]
     pub fn generate(env: Env) -> napi::Result<Self> {
-        Ok(Self { dek: Some(nimbus_crypto::Dek::generate().map_err(|error| throw(&env, error))?) })
+        Ok(Self {
+            dek: Some(nimbus_crypto::Dek::generate().map_err(|error| throw(env, error))?),
+        })
     }
 
     /// A public value (32 bytes) that only this DEK has under this salt (32 bytes).
@@ -142,8 +165,8 @@ impl Dek {
     /// Errors: `closed_handle`, `invalid_argument`.
     #[napi(catch_unwind)]
     pub fn commitment(&self, env: Env, salt: &[u8]) -> napi::Result<Uint8Array> {
-        let salt = Salt(array(&env, salt, "a salt has 32 bytes")?);
-        Ok(Uint8Array::new(self.open(&env)?.commitment(&salt).to_vec()))
+        let salt = Salt(array(env, salt, "a salt has 32 bytes")?);
+        Ok(Uint8Array::new(self.open(env)?.commitment(&salt).to_vec()))
     }
 
     /// HMAC-SHA256 (32 bytes) of a manifest's bytes, under a key derived from the DEK and the file id (16 bytes).
@@ -151,7 +174,7 @@ impl Dek {
     /// Errors: `closed_handle`, `invalid_argument`.
     #[napi(catch_unwind)]
     pub fn mac(&self, env: Env, file_id: &[u8], message: &[u8]) -> napi::Result<Uint8Array> {
-        let key = self.open(&env)?.manifest_mac_key(&file_id_of(&env, file_id)?);
+        let key = self.open(env)?.manifest_mac_key(&file_id_of(env, file_id)?);
         Ok(Uint8Array::new(key.sign(message).to_vec()))
     }
 
@@ -160,8 +183,8 @@ impl Dek {
     /// Errors: `closed_handle`, `invalid_argument`.
     #[napi(catch_unwind)]
     pub fn verify_mac(&self, env: Env, file_id: &[u8], message: &[u8], tag: &[u8]) -> napi::Result<bool> {
-        let key = self.open(&env)?.manifest_mac_key(&file_id_of(&env, file_id)?);
-        Ok(key.verify(message, &array(&env, tag, "a manifest's MAC has 32 bytes")?))
+        let key = self.open(env)?.manifest_mac_key(&file_id_of(env, file_id)?);
+        Ok(key.verify(message, &array(env, tag, "a manifest's MAC has 32 bytes")?))
     }
 
     /// Wipes the key; every later use throws `closed_handle`. Stores that were opened with it stay open.
@@ -170,20 +193,24 @@ impl Dek {
         self.dek = None;
     }
 
-    pub(crate) fn open(&self, env: &Env) -> napi::Result<&nimbus_crypto::Dek> {
-        self.dek.as_ref().ok_or_else(|| throw(env, NativeFailure::closed_handle("DEK")))
+    pub(crate) fn open(&self, env: Env) -> napi::Result<&nimbus_crypto::Dek> {
+        self.dek
+            .as_ref()
+            .ok_or_else(|| throw(env, NativeFailure::closed_handle("DEK")))
     }
 }
 
 /// A file id from JavaScript: 16 bytes.
-pub fn file_id_of(env: &Env, bytes: &[u8]) -> napi::Result<FileId> {
+pub fn file_id_of(env: Env, bytes: &[u8]) -> napi::Result<FileId> {
     array(env, bytes, "a file id has 16 bytes").map(FileId)
 }
 
-fn header_of<'a>(env: &Env, bytes: &'a [u8]) -> napi::Result<Header<'a>> {
+fn header_of(env: Env, bytes: &[u8]) -> napi::Result<Header<'_>> {
     Header::new(bytes).map_err(|_empty| throw(env, NativeFailure::invalid_argument("a header is not empty")))
 }
 
-fn array<const N: usize>(env: &Env, bytes: &[u8], expected: &str) -> napi::Result<[u8; N]> {
-    bytes.try_into().map_err(|_length| throw(env, NativeFailure::invalid_argument(expected)))
+fn array<const N: usize>(env: Env, bytes: &[u8], expected: &str) -> napi::Result<[u8; N]> {
+    bytes
+        .try_into()
+        .map_err(|_length| throw(env, NativeFailure::invalid_argument(expected)))
 }

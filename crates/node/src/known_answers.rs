@@ -18,9 +18,9 @@ pub fn aes256_gcm_siv_seal(
     associated_data: &[u8],
     plaintext: &[u8],
 ) -> napi::Result<Uint8Array> {
-    let (key, nonce) = key_and_nonce(&env, key, nonce)?;
+    let (key, nonce) = key_and_nonce(env, key, nonce)?;
     let sealed = aead::seal(key, nonce, associated_data, plaintext)
-        .map_err(|_length| throw(&env, NativeFailure::invalid_argument("the message is too long")))?;
+        .map_err(|_length| throw(env, NativeFailure::invalid_argument("the message is too long")))?;
     Ok(Uint8Array::new(sealed))
 }
 
@@ -35,8 +35,10 @@ pub fn aes256_gcm_siv_open(
     associated_data: &[u8],
     sealed: &[u8],
 ) -> napi::Result<Option<Uint8Array>> {
-    let (key, nonce) = key_and_nonce(&env, key, nonce)?;
-    Ok(aead::open(key, nonce, associated_data, sealed).ok().map(|opened| Uint8Array::new(opened.to_vec())))
+    let (key, nonce) = key_and_nonce(env, key, nonce)?;
+    Ok(aead::open(key, nonce, associated_data, sealed)
+        .ok()
+        .map(|opened| Uint8Array::new(opened.clone())))
 }
 
 /// HKDF-SHA256 (RFC 5869). For known-answer tests only.
@@ -44,7 +46,12 @@ pub fn aes256_gcm_siv_open(
 /// Errors: `invalid_argument` for more than 8,160 bytes.
 #[napi(catch_unwind)]
 pub fn hkdf_sha256(env: Env, ikm: &[u8], salt: &[u8], info: &[u8], length: u32) -> napi::Result<Uint8Array> {
-    let too_long = || throw(&env, NativeFailure::invalid_argument("HKDF-SHA256 gives at most 8,160 bytes"));
+    let too_long = || {
+        throw(
+            env,
+            NativeFailure::invalid_argument("HKDF-SHA256 gives at most 8,160 bytes"),
+        )
+    };
     if length > 8_160 {
         return Err(too_long());
     }
@@ -53,7 +60,12 @@ pub fn hkdf_sha256(env: Env, ikm: &[u8], salt: &[u8], info: &[u8], length: u32) 
     Ok(Uint8Array::new(out))
 }
 
-fn key_and_nonce<'a>(env: &Env, key: &'a [u8], nonce: &'a [u8]) -> napi::Result<(&'a [u8; 32], &'a [u8; 12])> {
-    let invalid = |_| throw(env, NativeFailure::invalid_argument("the key has 32 bytes and the nonce 12"));
+fn key_and_nonce<'a>(env: Env, key: &'a [u8], nonce: &'a [u8]) -> napi::Result<(&'a [u8; 32], &'a [u8; 12])> {
+    let invalid = |_| {
+        throw(
+            env,
+            NativeFailure::invalid_argument("the key has 32 bytes and the nonce 12"),
+        )
+    };
     Ok((key.try_into().map_err(invalid)?, nonce.try_into().map_err(invalid)?))
 }

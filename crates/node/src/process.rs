@@ -33,7 +33,6 @@ pub fn harden_process() -> bool {
 
 /// Whether the memory of the keys made so far is locked.
 #[napi(catch_unwind)]
-#[expect(clippy::cast_precision_loss, reason = "sizes for a message")]
 pub fn locked_memory() -> LockedMemory {
     let status = lock_status();
     LockedMemory {
@@ -49,9 +48,12 @@ pub fn locked_memory() -> LockedMemory {
 #[napi(catch_unwind)]
 pub fn random_bytes(env: Env, count: u32) -> napi::Result<Uint8Array> {
     if count > 65_536 {
-        return Err(throw(&env, crate::failure::NativeFailure::invalid_argument("at most 65,536 random bytes")));
+        return Err(throw(
+            env,
+            crate::failure::NativeFailure::invalid_argument("at most 65,536 random bytes"),
+        ));
     }
     let mut bytes = vec![0; count as usize];
-    random::fill(&mut bytes).map_err(|error| throw(&env, error))?;
+    random::fill(&mut bytes).map_err(|error| throw(env, error))?;
     Ok(Uint8Array::new(bytes))
 }

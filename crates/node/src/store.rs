@@ -100,17 +100,23 @@ impl NativeStore {
             (),
         >,
     ) -> napi::Result<Self> {
-        let options = open_options(&env, &options)?;
+        let options = open_options(env, &options)?;
         // Weak: `src/native.ts` keeps the event loop alive while requests are under way, and only then.
         let callback = on_completed
             .build_threadsafe_function::<Vec<Completion>>()
             .weak::<true>()
-            .build_callback(|context| Ok(context.value.into_iter().map(NativeCompletion::from).collect::<Vec<_>>()))?;
+            .build_callback(|context| {
+                Ok(context
+                    .value
+                    .into_iter()
+                    .map(NativeCompletion::from)
+                    .collect::<Vec<_>>())
+            })?;
         let sink = Arc::new(move |completions| {
             // Refused only when the environment is going away, and with it everybody who waits.
             let _ = callback.call(completions, ThreadsafeFunctionCallMode::NonBlocking);
         });
-        let store = Store::open(&options, sink).map_err(|error| throw(&env, error))?;
+        let store = Store::open(&options, sink).map_err(|error| throw(env, error))?;
         Ok(Self { store })
     }
 
@@ -124,7 +130,10 @@ impl NativeStore {
         sql: String,
         #[napi(ts_arg_type = "Array<null | number | string | boolean | Uint8Array>")] params: Vec<SqlValue>,
     ) -> napi::Result<Option<Vec<SqlValue>>> {
-        let found = self.store.get(&sql, &parameters(params)).map_err(|error| throw(&env, error))?;
+        let found = self
+            .store
+            .get(&sql, &parameters(params))
+            .map_err(|error| throw(env, error))?;
         Ok(found.map(row))
     }
 
@@ -159,7 +168,6 @@ impl NativeStore {
 
     /// Counts since the store was opened.
     #[napi(catch_unwind)]
-    #[expect(clippy::cast_precision_loss, reason = "counts for metrics")]
     pub fn stats(&self) -> NativeStoreStats {
         let stats = self.store.stats();
         NativeStoreStats {
@@ -173,12 +181,11 @@ impl NativeStore {
 
 /// Sets the page-cache budget of all open stores together, and the most that one may have, in bytes.
 #[napi(catch_unwind)]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a negative or absurd budget saturates")]
 pub fn set_page_cache_budget(total_bytes: f64, store_bytes: f64) {
     nimbus_sqlite::set_budget(total_bytes as u64, store_bytes as u64);
 }
 
-fn open_options(env: &Env, options: &NativeStoreOptions) -> napi::Result<OpenOptions> {
+fn open_options(env: Env, options: &NativeStoreOptions) -> napi::Result<OpenOptions> {
     let encryption = match (&options.dek, &options.file_id, &options.profile) {
         (None, None, None) => None,
         (Some(dek), Some(file_id), Some(profile)) => {
@@ -212,21 +219,35 @@ impl From<NativeStep> for Step {
 
 impl From<Completion> for NativeCompletion {
     fn from(completion: Completion) -> Self {
-        let bare = Self { id: completion.id, failure: None, results: None, rows: None };
+        let bare = Self {
+            id: completion.id,
+            failure: None,
+            results: None,
+            rows: None,
+        };
         match completion.outcome {
-            Outcome::Wrote(results) => {
-                Self { results: Some(results.into_iter().map(NativeStepResult::from).collect()), ..bare }
-            }
-            Outcome::Rows(rows) => Self { rows: Some(rows.into_iter().map(row).collect()), ..bare },
+            Outcome::Wrote(results) => Self {
+                results: Some(results.into_iter().map(NativeStepResult::from).collect()),
+                ..bare
+            },
+            Outcome::Rows(rows) => Self {
+                rows: Some(rows.into_iter().map(row).collect()),
+                ..bare
+            },
             Outcome::Done => bare,
-            Outcome::Failed(error) => Self { failure: Some(error.into()), ..bare },
+            Outcome::Failed(error) => Self {
+                failure: Some(error.into()),
+                ..bare
+            },
         }
     }
 }
 
 impl From<StepResult> for NativeStepResult {
-    #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
     fn from(result: StepResult) -> Self {
-        Self { changes: result.changes as f64, rows: result.rows.into_iter().map(row).collect() }
+        Self {
+            changes: result.changes as f64,
+            rows: result.rows.into_iter().map(row).collect(),
+        }
     }
 }

@@ -9,7 +9,7 @@ use napi::bindgen_prelude::{FromNapiValue, Null, ToNapiValue, TypeName, Uint8Arr
 use napi::{Error, Result, Status, ValueType, sys};
 use nimbus_sqlite::{Row, Value};
 
-/// The largest integer up to which every integer is a double (ECMA-262, Number.MAX_SAFE_INTEGER, plus one).
+/// The largest integer up to which every integer is a double (ECMA-262, `Number.MAX_SAFE_INTEGER`, plus one).
 const SAFE_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// One value of a parameter or a column.
@@ -49,8 +49,6 @@ impl FromNapiValue for SqlValue {
         }
     }
 }
-
-#[expect(clippy::cast_possible_truncation, reason = "checked to be a whole number below 2^53")]
 fn number(number: f64) -> Value {
     let negative_zero = number == 0.0 && number.is_sign_negative();
     if number.is_nan() {
@@ -68,7 +66,6 @@ impl ToNapiValue for SqlValue {
         unsafe {
             match value.0 {
                 Value::Null => Null::to_napi_value(env, Null),
-                #[expect(clippy::cast_precision_loss, reason = "documented: beyond 2^53 the nearest number")]
                 Value::Integer(integer) => f64::to_napi_value(env, integer as f64),
                 Value::Real(real) => f64::to_napi_value(env, real),
                 Value::Text(text) => String::to_napi_value(env, text),

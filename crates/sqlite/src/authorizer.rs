@@ -31,15 +31,22 @@ const RESERVED_PRAGMAS: &[&str] = &[
 pub(crate) fn authorize(context: AuthContext<'_>) -> Authorization {
     let refused = match context.action {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => true,
-        AuthAction::Pragma { pragma_name, pragma_value } => {
+        AuthAction::Pragma {
+            pragma_name,
+            pragma_value,
+        } => {
             let name = pragma_name.to_ascii_lowercase();
             // Reading a setting is harmless, but for the codec's: SQLCipher applies some of them without a value.
             name.starts_with("cipher") || (pragma_value.is_some() && RESERVED_PRAGMAS.contains(&name.as_str()))
         }
-        AuthAction::Function { function_name } => {
-            ["load_extension", "sqlcipher_export"].iter().any(|name| function_name.eq_ignore_ascii_case(name))
-        }
+        AuthAction::Function { function_name } => ["load_extension", "sqlcipher_export"]
+            .iter()
+            .any(|name| function_name.eq_ignore_ascii_case(name)),
         _ => false,
     };
-    if refused { Authorization::Deny } else { Authorization::Allow }
+    if refused {
+        Authorization::Deny
+    } else {
+        Authorization::Allow
+    }
 }

@@ -112,8 +112,11 @@ fn transact(connection: &mut Connection, requests: &[&[Step]]) -> Result<Vec<Req
 
 fn run_in_savepoint(connection: &mut Connection, steps: &[Step]) -> RequestOutcome {
     connection.execute("SAVEPOINT request")?;
-    let results: RequestOutcome =
-        steps.iter().enumerate().map(|(index, step)| run_step(connection, index, step)).collect();
+    let results: RequestOutcome = steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| run_step(connection, index, step))
+        .collect();
     if results.is_err() && connection.in_transaction() {
         connection.execute("ROLLBACK TO request")?;
     }
@@ -128,12 +131,18 @@ fn run_step(connection: &mut Connection, index: usize, step: &Step) -> Result<St
     let changes = connection.run(index, &step.sql, &step.parameters, |row| rows.push(row))?;
     let affected = if rows.is_empty() { changes } else { rows.len() as u64 };
     if affected < step.at_least {
-        return Err(StoreError::ExpectationFailed { step: index, affected, at_least: step.at_least });
+        return Err(StoreError::ExpectationFailed {
+            step: index,
+            affected,
+            at_least: step.at_least,
+        });
     }
     Ok(StepResult { changes, rows })
 }
 
 /// The answer to requests whose thread panicked.
 pub(crate) fn panicked(path: &Path, requests: usize) -> Vec<RequestOutcome> {
-    (0..requests).map(|_| Err(StoreError::Panicked { path: path.to_owned() })).collect()
+    (0..requests)
+        .map(|_| Err(StoreError::Panicked { path: path.to_owned() }))
+        .collect()
 }

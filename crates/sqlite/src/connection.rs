@@ -49,8 +49,13 @@ impl Connection {
         if mark.page_failed_since() {
             return Err(StoreError::corrupt(path));
         }
-        let mut connection =
-            Self { inner: opened?, path: path.to_owned(), role, cache_kibibytes: 0, broken: false };
+        let mut connection = Self {
+            inner: opened?,
+            path: path.to_owned(),
+            role,
+            cache_kibibytes: 0,
+            broken: false,
+        };
         connection.follow_cache_budget()?;
         Ok(connection)
     }
@@ -93,7 +98,9 @@ impl Connection {
         let reads_only = statement.readonly();
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            let values = (0..columns).map(|column| row.get_ref(column).map(Value::from)).collect::<Result<Row, _>>()?;
+            let values = (0..columns)
+                .map(|column| row.get_ref(column).map(Value::from))
+                .collect::<Result<Row, _>>()?;
             // After the columns: reading one may load its overflow pages.
             if mark.page_failed_since() {
                 break;
@@ -144,9 +151,15 @@ impl Connection {
 
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
     if statement.parameter_count() != parameters.len() {
-        return Err(rusqlite::Error::InvalidParameterCount(parameters.len(), statement.parameter_count()));
+        return Err(rusqlite::Error::InvalidParameterCount(
+            parameters.len(),
+            statement.parameter_count(),
+        ));
     }
-    parameters.iter().zip(1..).try_for_each(|(value, index)| statement.raw_bind_parameter(index, value))
+    parameters
+        .iter()
+        .zip(1..)
+        .try_for_each(|(value, index)| statement.raw_bind_parameter(index, value))
 }
 
 fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
@@ -183,7 +196,11 @@ fn open_inner(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
     if let Some(encryption) = &options.encryption {
         apply_key(&connection, encryption)?;
     }
-    connection.execute_batch(if options.mode == Mode::Create { CREATE_SETTINGS } else { "" })?;
+    connection.execute_batch(if options.mode == Mode::Create {
+        CREATE_SETTINGS
+    } else {
+        ""
+    })?;
     // The first statement that reads the file: nothing has been written yet if it fails.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     connection.execute_batch(SETTINGS)?;
@@ -219,7 +236,10 @@ fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusq
     ))
 }
 
-#[expect(unsafe_code, reason = "rusqlite keys only through SQL text, where a key must never stand")]
+#[expect(
+    unsafe_code,
+    reason = "rusqlite keys only through SQL text, where a key must never stand"
+)]
 fn key(connection: &rusqlite::Connection, text: &[u8]) -> rusqlite::Result<()> {
     let length = i32::try_from(text.len()).map_err(|_| rusqlite::Error::InvalidQuery)?;
     // SAFETY: the handle is open for as long as `connection` is borrowed, and no statement runs on it; sqlite3_key_v2

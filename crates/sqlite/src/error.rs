@@ -109,7 +109,10 @@ impl StoreError {
     /// Whether only the request failed, and the transaction around it goes on.
     #[must_use]
     pub const fn is_of_request(&self) -> bool {
-        matches!(self, Self::Constraint { .. } | Self::ExpectationFailed { .. } | Self::Sql { .. })
+        matches!(
+            self,
+            Self::Constraint { .. } | Self::ExpectationFailed { .. } | Self::Sql { .. }
+        )
     }
 
     pub(crate) fn from_sqlite(error: rusqlite::Error, step: usize, path: &Path) -> Self {
@@ -117,7 +120,12 @@ impl StoreError {
         let (failure, message) = match error {
             rusqlite::Error::SqliteFailure(failure, message) => (failure, message),
             rusqlite::Error::SqlInputError { error, msg, .. } => (error, Some(msg)),
-            other => return Self::Sql { step, message: other.to_string() },
+            other => {
+                return Self::Sql {
+                    step,
+                    message: other.to_string(),
+                };
+            }
         };
         let message = message.unwrap_or_else(|| ffi::code_to_str(failure.extended_code).to_owned());
         match failure.code {
@@ -125,7 +133,10 @@ impl StoreError {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy { path },
             ErrorCode::DiskFull => Self::Full { path },
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => Self::Denied { path },
-            ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory => Self::Io { path, extended_code: failure.extended_code },
+            ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory => Self::Io {
+                path,
+                extended_code: failure.extended_code,
+            },
             ErrorCode::ConstraintViolation => {
                 let unique = matches!(
                     failure.extended_code,
@@ -143,7 +154,10 @@ impl StoreError {
             nimbus_disk::DiskError::Full { .. } => Self::Full { path },
             nimbus_disk::DiskError::Denied { .. } => Self::Denied { path },
             nimbus_disk::DiskError::Busy { .. } => Self::Busy { path },
-            nimbus_disk::DiskError::Io { .. } => Self::Io { path, extended_code: ffi::SQLITE_IOERR },
+            nimbus_disk::DiskError::Io { .. } => Self::Io {
+                path,
+                extended_code: ffi::SQLITE_IOERR,
+            },
         }
     }
 }

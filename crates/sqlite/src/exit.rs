@@ -17,7 +17,10 @@ struct Gate {
     exiting: bool,
 }
 
-static GATE: Mutex<Gate> = Mutex::new(Gate { running: 0, exiting: false });
+static GATE: Mutex<Gate> = Mutex::new(Gate {
+    running: 0,
+    exiting: false,
+});
 static CHANGED: Condvar = Condvar::new();
 static PREPARED: Once = Once::new();
 

@@ -58,7 +58,9 @@ impl Profile {
     /// The profile of that name, if there is one.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
-        [Self::Sqlcipher4, Self::Sqlcipher4Sha256].into_iter().find(|profile| profile.name() == name)
+        [Self::Sqlcipher4, Self::Sqlcipher4Sha256]
+            .into_iter()
+            .find(|profile| profile.name() == name)
     }
 
     /// The argument of `PRAGMA cipher_hmac_algorithm`.

@@ -34,8 +34,17 @@ struct State {
 
 impl Pool {
     const fn new(name: &'static str, most_threads: usize) -> Self {
-        let state = State { jobs: VecDeque::new(), threads: 0, idle: 0 };
-        Self { name, most_threads, state: Mutex::new(state), work: Condvar::new() }
+        let state = State {
+            jobs: VecDeque::new(),
+            threads: 0,
+            idle: 0,
+        };
+        Self {
+            name,
+            most_threads,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+        }
     }
 
     /// Runs `job` on one of the threads, in order of arrival.
@@ -47,7 +56,9 @@ impl Pool {
         } else if state.threads < self.most_threads {
             state.threads += 1;
             drop(state);
-            let spawned = std::thread::Builder::new().name(self.name.to_owned()).spawn(|| self.serve());
+            let spawned = std::thread::Builder::new()
+                .name(self.name.to_owned())
+                .spawn(|| self.serve());
             if spawned.is_err() {
                 // The system is out of threads: those there are will come to the job.
                 self.lock().threads -= 1;
@@ -70,7 +81,10 @@ impl Pool {
                 return Some(job);
             }
             state.idle += 1;
-            let (woken, timeout) = self.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            let (woken, timeout) = self
+                .work
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
             if timeout.timed_out() && state.jobs.is_empty() {

@@ -20,8 +20,9 @@ use nimbus_crypto::{KEY_BYTES, random};
 
 use crate::tamper;
 
-const KEY_SIZE: c_int = KEY_BYTES as c_int;
-const BLOCK_SIZE: c_int = BLOCK_BYTES as c_int;
+const KEY_SIZE: c_int = 32;
+const BLOCK_SIZE: c_int = 16;
+const _: () = assert!(KEY_BYTES == 32 && BLOCK_BYTES == 16, "the sizes that SQLCipher is told");
 const DECRYPT: c_int = 0;
 const ENCRYPT: c_int = 1;
 
@@ -165,7 +166,9 @@ extern "C" fn get_block_sz(_: *mut c_void) -> c_int {
 }
 
 extern "C" fn get_hmac_sz(_: *mut c_void, algorithm: c_int) -> c_int {
-    hash(algorithm).map_or(0, |hash| hash.output_bytes() as c_int)
+    hash(algorithm)
+        .and_then(|hash| c_int::try_from(hash.output_bytes()).ok())
+        .unwrap_or(0)
 }
 
 extern "C" fn fips_status(_: *mut c_void) -> c_int {
@@ -203,7 +206,9 @@ unsafe extern "C" fn ctx_free(context: *mut *mut c_void) -> c_int {
 
 unsafe extern "C" fn fill_random(_: *mut c_void, buffer: *mut c_void, length: c_int) -> c_int {
     // SAFETY: SQLCipher passes a buffer of `length` bytes that nobody else uses during the call.
-    let Some(out) = (unsafe { bytes_mut(buffer.cast(), length) }) else { return SQLITE_ERROR };
+    let Some(out) = (unsafe { bytes_mut(buffer.cast(), length) }) else {
+        return SQLITE_ERROR;
+    };
     code(random::fill_buffered(out).is_ok())
 }
 
@@ -227,10 +232,14 @@ unsafe extern "C" fn hmac(
     // bytes followed (inside the same page buffer) by the place of its MAC, a page number of `suffix_size` bytes, and
     // `out` with room for one MAC, which overlaps none of them. `context` is ours and used by one thread at a time.
     unsafe {
-        let (Some(state), Some(hash)) = (page_crypto(context), hash(algorithm)) else { return SQLITE_ERROR };
-        let (Some(key), Some(page), Some(suffix)) =
-            (page_key(key, key_size), bytes(input, input_size), bytes(suffix, suffix_size))
-        else {
+        let (Some(state), Some(hash)) = (page_crypto(context), hash(algorithm)) else {
+            return SQLITE_ERROR;
+        };
+        let (Some(key), Some(page), Some(suffix)) = (
+            page_key(key, key_size),
+            bytes(input, input_size),
+            bytes(suffix, suffix_size),
+        ) else {
             return SQLITE_ERROR;
         };
         let mac = state.hmac(hash, key, page, suffix);
@@ -256,13 +265,17 @@ unsafe extern "C" fn kdf(
 ) -> c_int {
     // SAFETY: sqlcipher_cipher_ctx_key_derive passes buffers of the sizes it names; `key` overlaps neither of the others.
     unsafe {
-        let (Some(password), Some(salt), Some(key)) =
-            (bytes(password, password_size), bytes(salt, salt_size), bytes_mut(key, key_size))
-        else {
+        let (Some(password), Some(salt), Some(key)) = (
+            bytes(password, password_size),
+            bytes(salt, salt_size),
+            bytes_mut(key, key_size),
+        ) else {
             return SQLITE_ERROR;
         };
         let rounds = u32::try_from(rounds).ok().and_then(NonZeroU32::new);
-        let (Some(hash), Some(rounds)) = (hash(algorithm), rounds) else { return SQLITE_ERROR };
+        let (Some(hash), Some(rounds)) = (hash(algorithm), rounds) else {
+            return SQLITE_ERROR;
+        };
         pbkdf2(hash, password, salt, rounds, key);
     }
     SQLITE_OK
@@ -281,13 +294,20 @@ unsafe extern "C" fn cipher(
     // SAFETY: sqlcipher_page_cipher reads from SQLite's page and writes into the codec's own buffer, two allocations; the
     // IV lies in that buffer behind the `input_size` bytes that are written, and is copied first.
     unsafe {
-        let Some(state) = page_crypto(context) else { return SQLITE_ERROR };
-        let (Some(key), Some(iv), Some(page), Some(out)) =
-            (page_key(key, key_size), bytes(iv, BLOCK_SIZE), bytes(input, input_size), bytes_mut(out, input_size))
-        else {
+        let Some(state) = page_crypto(context) else {
             return SQLITE_ERROR;
         };
-        let Some(&iv) = iv.first_chunk::<BLOCK_BYTES>() else { return SQLITE_ERROR };
+        let (Some(key), Some(iv), Some(page), Some(out)) = (
+            page_key(key, key_size),
+            bytes(iv, BLOCK_SIZE),
+            bytes(input, input_size),
+            bytes_mut(out, input_size),
+        ) else {
+            return SQLITE_ERROR;
+        };
+        let Some(&iv) = iv.first_chunk::<BLOCK_BYTES>() else {
+            return SQLITE_ERROR;
+        };
         match mode {
             DECRYPT => code(state.decrypt(key, &iv, page, out).is_ok()),
             ENCRYPT => code(state.encrypt(key, &iv, page, out).is_ok()),

@@ -100,9 +100,17 @@ struct Queries {
 }
 
 enum Job {
-    Write { id: RequestId, steps: Vec<Step>, bytes: usize },
-    Checkpoint { id: RequestId },
-    Close { id: Option<RequestId> },
+    Write {
+        id: RequestId,
+        steps: Vec<Step>,
+        bytes: usize,
+    },
+    Checkpoint {
+        id: RequestId,
+    },
+    Close {
+        id: Option<RequestId>,
+    },
 }
 
 impl Store {
@@ -114,7 +122,10 @@ impl Store {
         let ticket = Ticket::take();
         let writer = Connection::open_as(options, Role::Writer)?;
         let shared = Shared {
-            options: OpenOptions { mode: Mode::Open, ..options.clone() },
+            options: OpenOptions {
+                mode: Mode::Open,
+                ..options.clone()
+            },
             sink,
             queue: Mutex::default(),
             writer: Mutex::new(Some(writer)),
@@ -125,7 +136,9 @@ impl Store {
             requests: AtomicU64::new(0),
             ticket: Mutex::new(Some(ticket)),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// The first row of a statement that reads, on the caller's thread.
@@ -165,7 +178,9 @@ impl Store {
             let outcome = match outcome {
                 Ok(Ok(rows)) => Outcome::Rows(rows),
                 Ok(Err(error)) => Outcome::Failed(error),
-                Err(_) => Outcome::Failed(StoreError::Panicked { path: shared.options.path.clone() }),
+                Err(_) => Outcome::Failed(StoreError::Panicked {
+                    path: shared.options.path.clone(),
+                }),
             };
             lock(&shared.queries).running -= 1;
             shared.queries_changed.notify_all();
@@ -175,7 +190,11 @@ impl Store {
 
     /// Queues a request whose steps succeed or fail together; it is durable when its completion says so.
     pub fn write(&self, id: RequestId, steps: Vec<Step>) {
-        let bytes = steps.iter().flat_map(|step| &step.parameters).map(Value::payload_bytes).sum();
+        let bytes = steps
+            .iter()
+            .flat_map(|step| &step.parameters)
+            .map(Value::payload_bytes)
+            .sum();
         Shared::enqueue(&self.shared, Job::Write { id, steps, bytes });
     }
 
@@ -240,7 +259,10 @@ impl Shared {
             let completions = outcome.unwrap_or_else(|_| {
                 *lock(&self.writer) = None;
                 let outcomes = batch::panicked(&self.options.path, jobs.len());
-                jobs.iter().zip(outcomes).filter_map(|(job, outcome)| completion(job.id(), outcome)).collect()
+                jobs.iter()
+                    .zip(outcomes)
+                    .filter_map(|(job, outcome)| completion(job.id(), outcome))
+                    .collect()
             });
             if !completions.is_empty() {
                 (self.sink)(completions);
@@ -282,20 +304,27 @@ impl Shared {
             }
             [Job::Close { id }] => {
                 self.close_now();
-                id.map(|id| Completion { id, outcome: Outcome::Done }).into_iter().collect()
+                id.map(|id| Completion {
+                    id,
+                    outcome: Outcome::Done,
+                })
+                .into_iter()
+                .collect()
             }
             writes => self.commit(writes),
         }
     }
 
-    fn commit(&self, writes: &[Job]) -> Vec<Completion> {
-        let requests: Vec<&[Step]> = writes.iter().map(Job::steps).collect();
-        let mut writer = lock(&self.writer);
-        let outcomes = batch::commit(&mut writer, &|| Connection::open_as(&self.options, Role::Writer), &requests);
-        drop(writer);
+    fn commit(&self, jobs: &[Job]) -> Vec<Completion> {
+        let requests: Vec<&[Step]> = jobs.iter().map(Job::steps).collect();
+        let reopen = || Connection::open_as(&self.options, Role::Writer);
+        let outcomes = batch::commit(&mut lock(&self.writer), &reopen, &requests);
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.requests.fetch_add(writes.len() as u64, Ordering::Relaxed);
-        writes.iter().zip(outcomes).filter_map(|(job, outcome)| completion(job.id(), outcome)).collect()
+        self.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
+        jobs.iter()
+            .zip(outcomes)
+            .filter_map(|(job, outcome)| completion(job.id(), outcome))
+            .collect()
     }
 
     fn checkpoint_now(&self) -> Result<(), StoreError> {
@@ -312,13 +341,22 @@ impl Shared {
             *slot = Some(connection);
         }
         result?;
-        if busy { Err(StoreError::Busy { path: self.options.path.clone() }) } else { Ok(()) }
+        if busy {
+            Err(StoreError::Busy {
+                path: self.options.path.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn close_now(&self) {
         let mut queries = lock(&self.queries);
         while queries.running > 0 {
-            queries = self.queries_changed.wait(queries).unwrap_or_else(PoisonError::into_inner);
+            queries = self
+                .queries_changed
+                .wait(queries)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         queries.idle.clear();
         drop(queries);
@@ -350,7 +388,9 @@ impl Shared {
     }
 
     fn closed(&self) -> StoreError {
-        StoreError::Closed { path: self.options.path.clone() }
+        StoreError::Closed {
+            path: self.options.path.clone(),
+        }
     }
 }
 
@@ -385,7 +425,10 @@ fn read(
 ) -> Result<(), StoreError> {
     connection.follow_cache_budget()?;
     if !connection.is_read_only(sql)? {
-        return Err(StoreError::Sql { step: 0, message: "only a statement that reads may run here".to_owned() });
+        return Err(StoreError::Sql {
+            step: 0,
+            message: "only a statement that reads may run here".to_owned(),
+        });
     }
     connection.run(0, sql, parameters, on_row).map(drop)
 }

@@ -1,5 +1,7 @@
 //! No page that was changed on the disk is ever returned as data.
 
+#![allow(clippy::indexing_slicing, reason = "tests say what they expect by panicking")]
+
 mod support;
 
 use std::fs;
@@ -9,6 +11,7 @@ use nimbus_sqlite::{Connection, Mode, OpenOptions, Profile, StoreError, Value};
 use support::{Client, PAGE_BYTES, fill, options, reopened, run, text_of};
 
 const ROWS: i64 = 12;
+const ROWS_READ: usize = 12;
 const SEALED: [Profile; 2] = [Profile::Sqlcipher4, Profile::Sqlcipher4Sha256];
 
 /// Reads the whole table in one scan and row by row; returns how many reads failed. Anything else must be right.
@@ -17,7 +20,7 @@ fn read_everything(options: &OpenOptions) -> usize {
     let opened = Connection::open(options);
     match opened.and_then(|mut connection| run(&mut connection, "SELECT id, body FROM big ORDER BY id", &[])) {
         Ok(rows) => {
-            assert_eq!(rows.len() as i64, ROWS, "a scan that succeeds is whole");
+            assert_eq!(rows.len(), ROWS_READ, "a scan that succeeds is whole");
             for (row, id) in rows.iter().zip(1..) {
                 assert_eq!(row, &[Value::Integer(id), Value::Text(text_of(id))]);
             }
@@ -28,8 +31,13 @@ fn read_everything(options: &OpenOptions) -> usize {
         }
     }
     for id in 1..=ROWS {
-        let row = Connection::open(options)
-            .and_then(|mut connection| run(&mut connection, "SELECT body FROM big WHERE id = ?", &[Value::Integer(id)]));
+        let row = Connection::open(options).and_then(|mut connection| {
+            run(
+                &mut connection,
+                "SELECT body FROM big WHERE id = ?",
+                &[Value::Integer(id)],
+            )
+        });
         match row {
             Ok(rows) => assert_eq!(rows, [[Value::Text(text_of(id))]]),
             Err(error) => {
@@ -59,7 +67,10 @@ fn a_flipped_bit_in_any_page_is_an_error_and_never_a_row() {
             // The content, the IV or the MAC of the page, by turns.
             let offset = page * PAGE_BYTES + [100, PAGE_BYTES - 70, PAGE_BYTES - 20][page % 3];
             write_damaged(&damaged_path, &whole, |bytes| bytes[offset] ^= 1);
-            assert!(read_everything(&damaged_options) > 0, "page {page} was changed and nobody noticed");
+            assert!(
+                read_everything(&damaged_options) > 0,
+                "page {page} was changed and nobody noticed"
+            );
         }
     }
 }
@@ -83,14 +94,24 @@ fn zeroed_swapped_and_foreign_pages_are_errors() {
             let (start, end) = (page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
             write_damaged(&damaged_path, &whole, |bytes| bytes[start..end].fill(0));
             assert!(read_everything(&damaged_options) > 0, "page {page} zeroed");
-            write_damaged(&damaged_path, &whole, |bytes| bytes.copy_within(start - PAGE_BYTES..start, start));
-            assert!(read_everything(&damaged_options) > 0, "page {page} is a copy of its neighbour");
-            write_damaged(&damaged_path, &whole, |bytes| bytes[start..end].copy_from_slice(&foreign[start..end]));
+            write_damaged(&damaged_path, &whole, |bytes| {
+                bytes.copy_within(start - PAGE_BYTES..start, start);
+            });
+            assert!(
+                read_everything(&damaged_options) > 0,
+                "page {page} is a copy of its neighbour"
+            );
+            write_damaged(&damaged_path, &whole, |bytes| {
+                bytes[start..end].copy_from_slice(&foreign[start..end]);
+            });
             assert!(read_everything(&damaged_options) > 0, "page {page} is another file's");
         }
         for pages_left in [1, pages / 2, pages - 1] {
             fs::write(&damaged_path, &whole[..pages_left * PAGE_BYTES]).expect("truncate");
-            assert!(read_everything(&damaged_options) > 0, "only {pages_left} pages are left");
+            assert!(
+                read_everything(&damaged_options) > 0,
+                "only {pages_left} pages are left"
+            );
         }
     }
 }
@@ -127,8 +148,8 @@ fn only_requests_that_touch_the_page_fail_and_the_store_goes_on() {
     let path = directory.path().join("whole.sqlite3");
     let creating = options(&path, Some(Profile::Sqlcipher4Sha256), Mode::Create);
     fill(&mut Connection::open(&creating).expect("create"), ROWS);
-    let pages = fs::metadata(&path).expect("size").len() as usize / PAGE_BYTES;
     let whole = fs::read(&path).expect("read");
+    let pages = whole.len() / PAGE_BYTES;
     // The last page belongs to the last row.
     write_damaged(&path, &whole, |bytes| bytes[(pages - 1) * PAGE_BYTES + 50] ^= 1);
     let mut client = Client::open(&reopened(&creating, path)).expect("open");
@@ -140,7 +161,10 @@ fn only_requests_that_touch_the_page_fail_and_the_store_goes_on() {
         assert_eq!(first, Some(vec![Value::Text(text_of(1))]));
         let scan = "SELECT max(length(body)) FROM big WHERE substr(body, -1) <> 'x'";
         assert!(matches!(client.query(scan), Err(StoreError::Corrupt { .. })));
-        assert_eq!(client.query("SELECT count(*) FROM big WHERE id < 3").expect("query"), [[Value::Integer(2)]]);
+        assert_eq!(
+            client.query("SELECT count(*) FROM big WHERE id < 3").expect("query"),
+            [[Value::Integer(2)]]
+        );
     }
     let rewrite = "UPDATE big SET body = body || 'x' WHERE id = ?";
     let requests = [ROWS, 1, 2].map(|id| vec![support::step(rewrite, vec![Value::Integer(id)])]);
@@ -151,7 +175,10 @@ fn only_requests_that_touch_the_page_fail_and_the_store_goes_on() {
     });
     for _ in ids {
         let completion = client.wait();
-        let failed = matches!(completion.outcome, nimbus_sqlite::Outcome::Failed(StoreError::Corrupt { .. }));
+        let failed = matches!(
+            completion.outcome,
+            nimbus_sqlite::Outcome::Failed(StoreError::Corrupt { .. })
+        );
         assert_eq!(failed, completion.id == ids[0], "{completion:?}");
     }
     client.close();
@@ -165,7 +192,7 @@ fn read_everything_in_one_connection(options: &OpenOptions) -> usize {
             for (row, id) in rows.iter().zip(1..) {
                 assert_eq!(row, &[Value::Integer(id), Value::Text(text_of(id))]);
             }
-            usize::from(rows.len() as i64 != ROWS)
+            usize::from(rows.len() != ROWS_READ)
         }
         Err(error) => {
             assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
@@ -193,7 +220,9 @@ const FRAME: usize = FRAME_HEADER + PAGE_BYTES;
 /// The last frame of each page: the ones a reader uses.
 fn newest_frames(log: &[u8], frames: usize) -> Vec<usize> {
     let page = |frame: usize| word(log, WAL_HEADER + frame * FRAME);
-    (0..frames).filter(|&frame| (frame + 1..frames).all(|later| page(later) != page(frame))).collect()
+    (0..frames)
+        .filter(|&frame| (frame + 1..frames).all(|later| page(later) != page(frame)))
+        .collect()
 }
 
 fn mend_checksums(log: &mut [u8], frames: usize) {
@@ -212,7 +241,11 @@ fn checksum(bytes: &[u8], (mut s0, mut s1): (u32, u32), little_endian: bool) -> 
     for pair in bytes.chunks_exact(8) {
         let read = |at: usize| {
             let raw = [pair[at], pair[at + 1], pair[at + 2], pair[at + 3]];
-            if little_endian { u32::from_le_bytes(raw) } else { u32::from_be_bytes(raw) }
+            if little_endian {
+                u32::from_le_bytes(raw)
+            } else {
+                u32::from_be_bytes(raw)
+            }
         };
         s0 = s0.wrapping_add(read(0)).wrapping_add(s1);
         s1 = s1.wrapping_add(read(4)).wrapping_add(s0);

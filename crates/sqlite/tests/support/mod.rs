@@ -1,6 +1,7 @@
 //! Files with known rows, and what the tests read back from them.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::panic, reason = "tests say what they expect by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -22,22 +23,43 @@ pub fn options(path: &Path, profile: Option<Profile>, mode: Mode) -> OpenOptions
 }
 
 pub fn keyed(path: &Path, profile: Option<Profile>, mode: Mode, dek: &Dek) -> OpenOptions {
-    let encryption = profile.map(|profile| Arc::new(Encryption { key: dek.sqlcipher_key(&SALT), profile }));
-    OpenOptions { path: path.to_owned(), mode, exclusive: true, encryption }
+    let encryption = profile.map(|profile| {
+        Arc::new(Encryption {
+            key: dek.sqlcipher_key(&SALT),
+            profile,
+        })
+    });
+    OpenOptions {
+        path: path.to_owned(),
+        mode,
+        exclusive: true,
+        encryption,
+    }
 }
 
 pub fn reopened(options: &OpenOptions, path: PathBuf) -> OpenOptions {
-    OpenOptions { path, mode: Mode::Open, ..options.clone() }
+    OpenOptions {
+        path,
+        mode: Mode::Open,
+        ..options.clone()
+    }
 }
 
 /// The text of row `id`: long enough for overflow pages, different everywhere.
 pub fn text_of(id: i64) -> String {
-    (0..2_500).map(|word| format!("{id}-{word} ")).collect()
+    (0..2_500)
+        .map(|word| [id.to_string(), word.to_string()].join("-") + " ")
+        .collect()
 }
 
 /// Creates a table with `rows` rows of five overflow pages each.
 pub fn fill(connection: &mut Connection, rows: i64) {
-    run(connection, "CREATE TABLE big (id INTEGER PRIMARY KEY, body TEXT NOT NULL)", &[]).expect("create");
+    run(
+        connection,
+        "CREATE TABLE big (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+        &[],
+    )
+    .expect("create");
     for id in 1..=rows {
         let parameters = [Value::Integer(id), Value::Text(text_of(id))];
         run(connection, "INSERT INTO big VALUES (?, ?)", &parameters).expect("insert");
@@ -62,9 +84,15 @@ impl Client {
         let sender = Mutex::new(sender);
         let sink = Arc::new(move |batch: Vec<Completion>| {
             let sender = sender.lock().expect("sender");
-            batch.into_iter().for_each(|completion| drop(sender.send(completion)));
+            for completion in batch {
+                drop(sender.send(completion));
+            }
         });
-        Ok(Self { store: Store::open(options, sink)?, completions, next: 0 })
+        Ok(Self {
+            store: Store::open(options, sink)?,
+            completions,
+            next: 0,
+        })
     }
 
     pub fn id(&mut self) -> u32 {
@@ -73,7 +101,9 @@ impl Client {
     }
 
     pub fn wait(&self) -> Completion {
-        self.completions.recv_timeout(std::time::Duration::from_secs(60)).expect("a completion within a minute")
+        self.completions
+            .recv_timeout(std::time::Duration::from_mins(1))
+            .expect("a completion within a minute")
     }
 
     pub fn write(&mut self, steps: Vec<Step>) -> Result<Vec<StepResult>, StoreError> {
@@ -104,5 +134,9 @@ impl Client {
 }
 
 pub fn step(sql: &str, parameters: Vec<Value>) -> Step {
-    Step { sql: sql.to_owned(), parameters, at_least: 0 }
+    Step {
+        sql: sql.to_owned(),
+        parameters,
+        at_least: 0,
+    }
 }
