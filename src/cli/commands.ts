@@ -1,0 +1,32 @@
+/** The table of commands; the code of each is loaded when it is called. */
+import type { Command } from './command.js'
+
+export interface CommandEntry {
+  /** The words that call it. */
+  readonly name: string
+  readonly summary: string
+  readonly load: () => Promise<Command>
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'start',
+    summary: 'Serve documents over HTTP.',
+    load: async () => (await import('./start.js')).start,
+  },
+  {
+    name: 'encryption status',
+    summary: 'Say what is encrypted, by the configuration and as the disk shows it.',
+    load: async () => (await import('./encryption-status.js')).encryptionStatus,
+  },
+  {
+    name: 'encryption key-name',
+    summary: 'Print the name of a key file in a key directory.',
+    load: async () => (await import('./encryption-key-name.js')).encryptionKeyName,
+  },
+  {
+    name: 'token rotate',
+    summary: 'Replace the admin token.',
+    load: async () => (await import('./token-rotate.js')).tokenRotate,
+  },
+]

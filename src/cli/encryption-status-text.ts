@@ -1,0 +1,45 @@
+/** The encryption status for people: a head, one row a file, a verdict. */
+import { styleText } from 'node:util'
+import type { FileStatus } from '../encryption/status.js'
+import type { EncryptionStatus } from '../server/encryption-posture.js'
+
+export function statusText(status: EncryptionStatus, dataDir: string): string {
+  const { descriptor, encrypted_families: families, files } = status
+  const head = [
+    ['encryption', status.enabled ? 'enabled' : 'disabled'],
+    ...(descriptor.status === 'enabled' ? [['key provider', `${descriptor.provider} (${descriptor.path})`]] : []),
+    ['encrypts', families.join(', ')],
+    ['data directory', dataDir],
+  ].map(([label = '', value = '']) => `${label.padEnd(16)}${value}\n`)
+  return `${head.join('')}\n${tableText(files)}${verdict(files)}\n`
+}
+
+function tableText(files: readonly FileStatus[]): string {
+  if (files.length === 0) return ''
+  const rows = files.map(({ state, path, profile, generation, created_at: created, rotated_at: rotated, note }) => ({
+    state,
+    cells: [state, path, profile, generation, created, rotated, note].map((cell) => cell ?? '-'),
+  }))
+  const titles = ['STATE', 'FILE', 'PROFILE', 'GENERATION', 'CREATED', 'ROTATED', 'NOTE']
+  const widths = titles.map((title, column) =>
+    Math.max(title.length, ...rows.map(({ cells }) => cells[column]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()
+  const lines = rows.map(({ state, cells }) => line(cells).replace(state, coloured(state)))
+  return `${[line(titles), ...lines].join('\n')}\n\n`
+}
+
+function verdict(files: readonly FileStatus[]): string {
+  const defects = files.filter(({ state }) => state !== 'encrypted').length
+  const total = `${files.length} ${files.length === 1 ? 'file' : 'files'}`
+  if (files.length === 0) return 'There are no database files yet.'
+  if (defects === 0) return `${total}, each encrypted and consistent.`
+  return `${total}, of which ${defects} ${defects === 1 ? 'is' : 'are'} not encrypted and consistent.`
+}
+
+/** Colour only where a person looks at it, and has not asked for none. */
+function coloured(state: FileStatus['state']): string {
+  if (!process.stdout.isTTY || (process.env['NO_COLOR'] ?? '') !== '') return state
+  return styleText(state === 'encrypted' ? 'green' : state === 'rotation_pending' ? 'yellow' : 'red', state)
+}

@@ -1,0 +1,55 @@
+/** `nimbus encryption status`: needs no key and takes no lock, so it works while the server runs. */
+import { access } from 'node:fs/promises'
+import { SETTINGS, namesOf } from '../config/settings.js'
+import { parseFlags } from '../config/flags.js'
+import { resolveEncryptionCommandConfig, type CommandConfig } from '../config/storage.js'
+import { readDirectoryStatus } from '../encryption/directory.js'
+import { ERROR_CODES, NimbusError } from '../errors.js'
+import { postureOf, type EncryptionStatus } from '../server/encryption-posture.js'
+import type { Command, Context } from './command.js'
+import { statusText } from './encryption-status-text.js'
+
+const NAME = 'nimbus encryption status'
+
+export const encryptionStatus: Command = {
+  usage: '[options]',
+  description:
+    'Reports the key provider, which families of files the configuration encrypts, and every database file as the disk ' +
+    'shows it. The configuration comes from the environment (NIMBUS_DATA_DIR, NIMBUS_ENCRYPTION_...) or from the file ' +
+    'that NIMBUS_CONFIG names. Ends with 0 if every file is encrypted and consistent, else with 5.',
+  sections: [],
+  async run(argv, context) {
+    refuseServerFlags(argv)
+    parseFlags(NAME, argv, [])
+    const config = resolveEncryptionCommandConfig(context.env)
+    await warnOfMissingDirectory(config, context)
+    const files = await readDirectoryStatus([
+      { path: config.dataDir, holds: 'tenants' },
+      { path: config.controlDataDir, holds: 'control_plane' },
+    ])
+    const status: EncryptionStatus = { ...postureOf(config.encryption), files }
+    context.print(context.format === 'json' ? `${JSON.stringify(status)}\n` : statusText(status, config.dataDir))
+    return files.every(({ state }) => state === 'encrypted') ? 0 : ERROR_CODES.manifest_altered.exitCode
+  },
+}
+
+/** These commands are told the same things as the server, but by other means: say which. */
+function refuseServerFlags(argv: readonly string[]): void {
+  for (const word of argv) {
+    const setting = SETTINGS.find(({ flag }) => word === flag || word.startsWith(`${flag}=`))
+    if (setting === undefined) continue
+    const { variable } = setting
+    throw new NimbusError('usage', `${NAME} takes no server flags such as ${setting.flag}`, {
+      remediation:
+        variable === null ? `Leave out ${namesOf(setting)}.` : `Set ${variable}, or name a config file in NIMBUS_CONFIG.`,
+    })
+  }
+}
+
+async function warnOfMissingDirectory({ dataDir }: CommandConfig, { warn }: Context): Promise<void> {
+  try {
+    await access(dataDir)
+  } catch {
+    warn(`there is no data directory ${dataDir}`, 'Set NIMBUS_DATA_DIR to the one that the server uses.')
+  }
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+/** The command line: finds the command, runs it, and turns what happened into text and an exit code. */
+import { ERROR_CODES, NimbusError, toErrorBody, toNimbusError } from '../errors.js'
+import type { Context, Format } from './command.js'
+import { findCommand, takeFormat } from './dispatch.js'
+
+async function main(argv: readonly string[]): Promise<number> {
+  let format: Format = argv.includes('--format=json') || argv.includes('json') ? 'json' : 'human'
+  try {
+    const [chosen, words] = takeFormat(argv)
+    format = chosen
+    const run = await findCommand(words)
+    return await run(contextOf(format))
+  } catch (thrown) {
+    return report(toNimbusError(thrown), format)
+  }
+}
+
+function contextOf(format: Format): Context {
+  return {
+    env: process.env,
+    format,
+    print: (text) => process.stdout.write(text),
+    warn: (what, hint) => process.stderr.write(`nimbus: ${what}\nhint: ${hint}\n`),
+  }
+}
+
+function report(error: NimbusError, format: Format): number {
+  const { code, message, remediation, cause } = error
+  if (format === 'json') process.stderr.write(`${JSON.stringify(toErrorBody(error))}\n`)
+  else process.stderr.write(`nimbus: ${message}\nhint: ${remediation}\n`)
+  // Only a defect of ours is told with its place in the code.
+  if (code === 'internal' && cause instanceof Error) process.stderr.write(`${cause.stack ?? cause.message}\n`)
+  return ERROR_CODES[code].exitCode
+}
+
+/** Whoever reads our output may stop early, as `head` does. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+
+process.exitCode = await main(process.argv.slice(2))

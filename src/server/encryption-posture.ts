@@ -1,0 +1,28 @@
+/** What the configuration says about encryption, without a key: the head of `nimbus encryption status`. */
+import type { EncryptionConfig } from '../config/storage.js'
+import type { EncryptedFamily, FileStatus } from '../encryption/status.js'
+
+export interface EncryptionPosture {
+  readonly enabled: boolean
+  /** The families of local files that the configuration encrypts. */
+  readonly encrypted_families: readonly EncryptedFamily[]
+  readonly descriptor: PostureDescriptor
+}
+
+export type PostureDescriptor =
+  | { readonly status: 'disabled' }
+  | { readonly status: 'enabled'; readonly provider: 'master_key_file'; readonly path: string }
+
+/** The body of `GET /debug/encryption/status`, and what `nimbus encryption status --format json` prints. */
+export interface EncryptionStatus extends EncryptionPosture {
+  readonly files: readonly FileStatus[]
+}
+
+export function postureOf(encryption: EncryptionConfig | undefined): EncryptionPosture {
+  if (encryption === undefined) return { enabled: false, encrypted_families: [], descriptor: { status: 'disabled' } }
+  return {
+    enabled: true,
+    encrypted_families: ['embedded_sqlite'],
+    descriptor: { status: 'enabled', provider: 'master_key_file', path: encryption.masterKeyFile },
+  }
+}

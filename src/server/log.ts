@@ -1,0 +1,43 @@
+/** The server's log: JSON lines that never carry a document, a token, a key, a query string or a client's text. */
+import { pino, type DestinationStream, type Logger } from 'pino'
+import { NimbusError, type NimbusErrorCode } from '../errors.js'
+
+export type { Logger } from 'pino'
+
+/** More than this waiting for a stalled reader of the log is dropped: the log must not eat the server's memory. */
+const MAX_BUFFERED_BYTES = 8 * 1024 * 1024
+
+export function createLogger(destination: DestinationStream = stderr()): Logger {
+  return pino({ base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+}
+
+/** Written without waiting, so that a slow terminal does not block the event loop. */
+function stderr(): DestinationStream {
+  return pino.destination({ fd: 2, sync: false, maxLength: MAX_BUFFERED_BYTES })
+}
+
+/** What the log says about a failure. */
+export interface LoggedError {
+  readonly code: NimbusErrorCode
+  readonly message: string
+  readonly path?: string
+  readonly cause?: string
+}
+
+/**
+ * A message of ours names files and keys. One of an engine or a library may quote what it choked on (JSON.parse does), so
+ * of those only the kind and the places in the code are kept.
+ */
+export function describeForLog(error: NimbusError): LoggedError {
+  const { code, message, path } = error
+  const cause = describeCause(error.cause)
+  return { code, message, ...(path !== undefined && { path }), ...(cause !== undefined && { cause }) }
+}
+
+function describeCause(cause: unknown): string | undefined {
+  if (cause === undefined) return undefined
+  if (!(cause instanceof Error)) return typeof cause
+  const frames = (cause.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+  const code = 'code' in cause && typeof cause.code === 'string' ? ` ${cause.code}` : ''
+  return [`${cause.name}${code}`, ...frames.map((line) => line.trim())].slice(0, 12).join('; ')
+}

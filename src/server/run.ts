@@ -1,0 +1,134 @@
+/** Starts the server in the one safe order, and stops it in the reverse one. */
+import { readFileSync, statSync } from 'node:fs'
+import path from 'node:path'
+import type { StartConfig, TlsConfig } from '../config/start.js'
+import { NimbusError, systemErrorCode } from '../errors.js'
+import { openKeyProvider } from '../keys/open.js'
+import { FileLock, createDirectory, hardenProcess, lockedMemory } from '../native.js'
+import { createSqliteProvider } from '../tenants/sqlite/provider.js'
+import { AdminToken } from './admin-token.js'
+import { createApp } from './app.js'
+import type { App } from './app-types.js'
+import { postureOf } from './encryption-posture.js'
+import type { Logger } from './log.js'
+
+export { createLogger } from './log.js'
+
+export interface RunningServer {
+  /** Where it listens: `http://127.0.0.1:8080`. */
+  readonly url: string
+  /** Refuses new requests, finishes running ones, checkpoints and closes every database. */
+  stop(): Promise<void>
+}
+
+/** A client that does not take its answer in this time does not keep the server from stopping. */
+const GRACE_MS = 10_000
+const LOCK_FILE = '.nimbus.lock'
+
+/**
+ * Configuration, lock, key, every tenant's manifest and key, then the network: what fails, fails before anything is served.
+ *
+ * @throws NimbusError naming the file, key or address; whatever was taken until then is given back.
+ */
+export async function runServer(config: StartConfig, log: Logger): Promise<RunningServer> {
+  const undo: (() => void | Promise<void>)[] = []
+  const unwind = async (): Promise<void> => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
+  }
+  try {
+    const url = await startUp(config, log, undo)
+    return { url, stop: unwind }
+  } catch (error) {
+    await unwind()
+    throw error
+  }
+}
+
+async function startUp(config: StartConfig, log: Logger, undo: (() => void | Promise<void>)[]): Promise<string> {
+  const { dataDir, encryption } = config
+  if (hardenProcess().dumpable) log.warn('this process may be dumped or traced: key material could be read from outside')
+
+  const tls = config.tls === undefined ? undefined : readTls(config.tls)
+  createDirectory(dataDir)
+  warnOfOpenDirectory(dataDir, log)
+  const lock = FileLock.exclusive(path.join(dataDir, LOCK_FILE))
+  undo.push(() => {
+    lock.release()
+  })
+
+  const keys = encryption && (await openKeyProvider(encryption, [dataDir, config.controlDataDir]))
+  if (keys !== undefined) {
+    undo.push(() => {
+      keys.close()
+    })
+    for (const warning of keys.warnings) log.warn(warning)
+  }
+
+  const tenants = createSqliteProvider({ directory: dataDir, keys })
+  undo.push(() => tenants.close())
+  await tenants.start()
+  warnOfUnlockedKeys(log)
+
+  const tokens = AdminToken.loadOrCreate(config.authTokenFile)
+  for (const warning of tokens.warnings()) log.warn(warning)
+
+  const app = createApp({ tenants, posture: postureOf(encryption), tokens, log, tls })
+  undo.push(() => closeWithin(app, GRACE_MS))
+  return listen(app, config)
+}
+
+function warnOfOpenDirectory(directory: string, log: Logger): void {
+  const mode = statSync(directory).mode & 0o777
+  if ((mode & 0o077) !== 0) {
+    log.warn(`the data directory ${directory} is open to others (mode ${mode.toString(8)}): chmod 700 ${directory}`)
+  }
+}
+
+function warnOfUnlockedKeys(log: Logger): void {
+  const { locked, limitBytes } = lockedMemory()
+  if (locked) return
+  const limit = limitBytes === null ? '' : ` of ${limitBytes} bytes`
+  log.warn(`keys could not be locked in memory and may be swapped out: raise the limit${limit} (ulimit -l, LimitMEMLOCK)`)
+}
+
+function readTls({ certFile, keyFile }: TlsConfig): { cert: Buffer; key: Buffer } {
+  return { cert: readPem('--tls-cert', certFile), key: readPem('--tls-key', keyFile) }
+}
+
+function readPem(flag: string, file: string): Buffer {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new NimbusError('config_invalid', `cannot read ${flag} ${file}: ${systemErrorCode(error) ?? 'unknown error'}`, {
+      remediation: 'Correct the path, and let the user that runs nimbus read the file.',
+      path: file,
+      cause: error,
+    })
+  }
+}
+
+async function listen(app: App, { host, port, tls }: StartConfig): Promise<string> {
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    const reason = systemErrorCode(error)
+    const why = reason === 'EADDRINUSE' ? 'another process listens there' : (reason ?? 'unknown error')
+    throw new NimbusError('port_in_use', `cannot listen on ${host}:${port}: ${why}`, { cause: error })
+  }
+  const address = app.server.address()
+  const bound = typeof address === 'object' && address !== null ? address.port : port
+  const name = host.includes(':') ? `[${host}]` : host
+  return `${tls === undefined ? 'http' : 'https'}://${name}:${bound}`
+}
+
+/** Idle connections are closed at once; one that is still busy after `graceMs` is cut off. */
+async function closeWithin(app: App, graceMs: number): Promise<void> {
+  const deadline = setTimeout(() => {
+    app.server.closeAllConnections()
+  }, graceMs)
+  try {
+    await app.close()
+  } finally {
+    clearTimeout(deadline)
+  }
+}
