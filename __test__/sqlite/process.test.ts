@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { SqliteStore } from '../../src/native.js'
 
 /** The child uses the addon directly: no transpiler is at hand there, and only the addon is meant. */
 const ADDON = resolve(`nimbus.${process.platform}-${process.arch}-gnu.node`)
@@ -84,6 +85,27 @@ describe('worker threads', () => {
       stdout: 'survived',
     })
   }, 60_000)
+})
+
+describe('a file that one process keeps for itself', () => {
+  it.each([true, false])(
+    'is busy for another process (which opens it exclusively: %s)',
+    async (exclusive) => {
+      const path = join(directory, 'a.sqlite3')
+      const store = SqliteStore.open({ path, mode: 'create', exclusive: true })
+      await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }])
+      const child = run(
+        `try {
+        addon.NativeStore.open({ path: ${JSON.stringify(path)}, create: false, exclusive: ${String(exclusive)} }, () => undefined)
+        console.log('opened')
+      } catch (error) { console.log(error.code) }`,
+        directory,
+      )
+      expect(child.stdout.trim(), child.stderr).toBe('file_busy')
+      await store.close()
+    },
+    30_000,
+  )
 })
 
 describe('a hardened process', () => {

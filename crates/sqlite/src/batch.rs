@@ -1,5 +1,6 @@
 //! Group commit: many requests in one transaction, each standing or falling alone.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::connection::Connection;
@@ -128,7 +129,10 @@ fn run_in_savepoint(connection: &mut Connection, steps: &[Step]) -> RequestOutco
 
 fn run_step(connection: &mut Connection, index: usize, step: &Step) -> Result<StepResult, StoreError> {
     let mut rows = Vec::new();
-    let changes = connection.run(index, &step.sql, &step.parameters, |row| rows.push(row))?;
+    let changes = connection.run(index, &step.sql, &step.parameters, |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    })?;
     let affected = if rows.is_empty() { changes } else { rows.len() as u64 };
     if affected < step.at_least {
         return Err(StoreError::ExpectationFailed {

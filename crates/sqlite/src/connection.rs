@@ -2,8 +2,10 @@
 
 use std::fs::OpenOptions as FileOptions;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use libsqlite3_sys as ffi;
 use rusqlite::{OpenFlags, Statement};
@@ -16,6 +18,9 @@ use crate::tamper::{self, Mark};
 use crate::value::{Row, Value};
 
 const STATEMENTS_KEPT: usize = 64;
+/// Our own connections hold a file's locks for microseconds; waiting longer, on the caller's thread, would only hide
+/// another process.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// Smaller than this, a file cannot hold the first page of a database.
 const SMALLEST_PAGE_BYTES: u64 = 512;
 
@@ -60,7 +65,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Runs one statement and hands each row to `on_row`. Returns the rows changed (0 for a statement that only reads).
+    /// Runs one statement and hands each row to `on_row`, until that has enough. Returns the rows changed (0 for a
+    /// statement that only reads).
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] as soon as a page fails, before any row read with it is handed out; `step` is what errors
@@ -70,10 +76,37 @@ impl Connection {
         step: usize,
         sql: &str,
         parameters: &[Value],
-        mut on_row: impl FnMut(Row),
+        on_row: impl FnMut(Row) -> ControlFlow<()>,
     ) -> Result<u64, StoreError> {
+        self.checked(step, |connection, mark| {
+            run_unchecked(connection, mark, Access::Write, sql, parameters, on_row)
+        })
+    }
+
+    /// Runs one statement that must not be able to change the file.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`StoreError::Sql`] for a statement that could write.
+    pub fn read(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        on_row: impl FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.checked(0, |connection, mark| {
+            run_unchecked(connection, mark, Access::Read, sql, parameters, on_row)
+        })
+        .map(drop)
+    }
+
+    /// Runs `work` and turns whatever it says into [`StoreError::Corrupt`] if a page failed meanwhile.
+    fn checked<T>(
+        &mut self,
+        step: usize,
+        work: impl FnOnce(&rusqlite::Connection, Mark) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let mark = tamper::mark();
-        let outcome = self.run_unchecked(mark, sql, parameters, &mut on_row);
+        let outcome = work(&self.inner, mark);
         let outcome = if mark.page_failed_since() {
             Err(StoreError::corrupt(&self.path))
         } else {
@@ -85,35 +118,9 @@ impl Connection {
         outcome
     }
 
-    fn run_unchecked(
-        &self,
-        mark: Mark,
-        sql: &str,
-        parameters: &[Value],
-        on_row: &mut impl FnMut(Row),
-    ) -> rusqlite::Result<u64> {
-        let mut statement = self.inner.prepare_cached(sql)?;
-        bind(&mut statement, parameters)?;
-        let columns = statement.column_count();
-        let reads_only = statement.readonly();
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            let values = (0..columns)
-                .map(|column| row.get_ref(column).map(Value::from))
-                .collect::<Result<Row, _>>()?;
-            // After the columns: reading one may load its overflow pages.
-            if mark.page_failed_since() {
-                break;
-            }
-            on_row(values);
-        }
-        drop(rows);
-        Ok(if reads_only { 0 } else { self.inner.changes() })
-    }
-
     /// Runs a statement that takes no parameters and whose rows nobody wants.
     pub(crate) fn execute(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.run(0, sql, &[], |_| ()).map(drop)
+        self.run(0, sql, &[], |_| ControlFlow::Continue(())).map(drop)
     }
 
     /// Whether statements run inside a transaction; SQLite ends it by itself after some errors.
@@ -126,17 +133,6 @@ impl Connection {
         self.broken
     }
 
-    /// Whether a statement could change the file (it must compile).
-    pub(crate) fn is_read_only(&mut self, sql: &str) -> Result<bool, StoreError> {
-        let mark = tamper::mark();
-        let read_only = self.inner.prepare_cached(sql).map(|statement| statement.readonly());
-        if mark.page_failed_since() {
-            self.broken = true;
-            return Err(StoreError::corrupt(&self.path));
-        }
-        read_only.map_err(|error| StoreError::from_sqlite(error, 0, &self.path))
-    }
-
     /// Takes up the share of the page-cache budget that this connection has now.
     pub(crate) fn follow_cache_budget(&mut self) -> Result<(), StoreError> {
         let kibibytes = cache::kibibytes_for(self.role);
@@ -147,6 +143,41 @@ impl Connection {
         // A negative cache_size is in KiB ("PRAGMA cache_size").
         self.execute(&format!("PRAGMA cache_size = -{kibibytes}"))
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+fn run_unchecked(
+    connection: &rusqlite::Connection,
+    mark: Mark,
+    access: Access,
+    sql: &str,
+    parameters: &[Value],
+    mut on_row: impl FnMut(Row) -> ControlFlow<()>,
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let reads_only = statement.readonly();
+    if access == Access::Read && !reads_only {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    bind(&mut statement, parameters)?;
+    let columns = statement.column_count();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        let values = (0..columns)
+            .map(|column| row.get_ref(column).map(Value::from))
+            .collect::<Result<Row, _>>()?;
+        // After the columns: reading one may load its overflow pages.
+        if mark.page_failed_since() || on_row(values).is_break() {
+            break;
+        }
+    }
+    drop(rows);
+    Ok(if reads_only { 0 } else { connection.changes() })
 }
 
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
@@ -192,6 +223,7 @@ fn open_inner(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
     } else {
         rusqlite::Connection::open_with_flags(&options.path, flags)?
     };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     if let Some(encryption) = &options.encryption {
         apply_key(&connection, encryption)?;

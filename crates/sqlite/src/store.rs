@@ -6,6 +6,7 @@
 //! opened, so that only requests that touch the page fail.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -156,8 +157,11 @@ impl Store {
             None => Connection::open_as(&self.shared.options, Role::Point)?,
         };
         let mut first = None;
-        let result = read(&mut connection, sql, parameters, |row| {
-            first.get_or_insert(row);
+        let result = connection.follow_cache_budget().and_then(|()| {
+            connection.read(sql, parameters, |row| {
+                first = Some(row);
+                ControlFlow::Break(())
+            })
         });
         if !connection.is_broken() {
             *slot = Some(connection);
@@ -336,6 +340,7 @@ impl Shared {
         let mut busy = false;
         let result = connection.run(0, "PRAGMA wal_checkpoint(TRUNCATE)", &[], |row| {
             busy |= row.first() != Some(&Value::Integer(0));
+            ControlFlow::Continue(())
         });
         if !connection.is_broken() {
             *slot = Some(connection);
@@ -374,7 +379,12 @@ impl Shared {
             None => Connection::open_as(&self.options, Role::Query)?,
         };
         let mut rows = Vec::new();
-        let result = read(&mut connection, sql, parameters, |row| rows.push(row));
+        let result = connection.follow_cache_budget().and_then(|()| {
+            connection.read(sql, parameters, |row| {
+                rows.push(row);
+                ControlFlow::Continue(())
+            })
+        });
         let mut queries = lock(&self.queries);
         if !connection.is_broken() && queries.idle.len() < QUERIES_KEPT {
             queries.idle.push(connection);
@@ -415,22 +425,6 @@ impl Job {
             Self::Checkpoint { .. } | Self::Close { .. } => &[],
         }
     }
-}
-
-fn read(
-    connection: &mut Connection,
-    sql: &str,
-    parameters: &[Value],
-    on_row: impl FnMut(Row),
-) -> Result<(), StoreError> {
-    connection.follow_cache_budget()?;
-    if !connection.is_read_only(sql)? {
-        return Err(StoreError::Sql {
-            step: 0,
-            message: "only a statement that reads may run here".to_owned(),
-        });
-    }
-    connection.run(0, sql, parameters, on_row).map(drop)
 }
 
 fn completion(id: Option<RequestId>, outcome: batch::RequestOutcome) -> Option<Completion> {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::panic, reason = "tests say what they expect by panicking")]
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -68,7 +69,11 @@ pub fn fill(connection: &mut Connection, rows: i64) {
 
 pub fn run(connection: &mut Connection, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
-    connection.run(0, sql, parameters, |row| rows.push(row)).map(|_| rows)
+    let collect = |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    };
+    connection.run(0, sql, parameters, collect).map(|_| rows)
 }
 
 /// A store whose completions are waited for.
