@@ -57,6 +57,11 @@ impl Drop for Running {
     }
 }
 
+/// Whether the process is ending: what has not begun by now never will.
+pub(crate) fn is_under_way() -> bool {
+    lock().exiting
+}
+
 extern "C" fn park_threads() {
     let mut gate = lock();
     gate.exiting = true;

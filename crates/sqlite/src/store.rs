@@ -10,11 +10,13 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::batch::{self, Step, StepResult};
 use crate::cache::{Role, Ticket};
 use crate::connection::Connection;
 use crate::error::StoreError;
+use crate::exit;
 use crate::options::{Mode, OpenOptions};
 use crate::pool;
 use crate::value::{Row, Value};
@@ -24,6 +26,8 @@ const BATCH_REQUESTS: usize = 512;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Query connections that are kept for the next query.
 const QUERIES_KEPT: usize = 2;
+/// How often a close that waits for queries looks whether the process is ending.
+const EXIT_POLL: Duration = Duration::from_millis(20);
 
 /// Names a request in its [`Completion`]; the caller chooses it.
 pub type RequestId = u32;
@@ -147,7 +151,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Sql`] for a statement that writes; [`StoreError::Corrupt`] if it met a damaged page.
     pub fn get(&self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
-        let _running = crate::exit::enter();
+        let _running = exit::enter();
         let mut slot = lock(&self.shared.point);
         if lock(&self.shared.queue).closed {
             return Err(self.shared.closed());
@@ -358,10 +362,12 @@ impl Shared {
     fn close_now(&self) {
         let mut queries = lock(&self.queries);
         while queries.running > 0 {
-            queries = self
-                .queries_changed
-                .wait(queries)
-                .unwrap_or_else(PoisonError::into_inner);
+            // A query that waits at the exit gate never ends; the file is as after a crash then, which loses nothing.
+            if exit::is_under_way() {
+                return;
+            }
+            let waited = self.queries_changed.wait_timeout(queries, EXIT_POLL);
+            queries = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         queries.idle.clear();
         drop(queries);
