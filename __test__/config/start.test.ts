@@ -34,9 +34,12 @@ describe('defaults', () => {
     expect(resolveStartConfig(['--data-dir', '/d', '--control-data-dir', '/c'], {}).controlDataDir).toBe('/c')
   })
 
-  it.each([{}, { XDG_DATA_HOME: '' }, { XDG_DATA_HOME: 'relative' }])('keeps the token in ~/.local/share under %j', (env) => {
-    expect(resolveStartConfig([], env).authTokenFile).toMatch(/^\/.*\/\.local\/share\/nimbus\/auth\/token$/)
-  })
+  it.each([{}, { XDG_DATA_HOME: '' }, { XDG_DATA_HOME: 'relative' }])(
+    'keeps the token in ~/.local/share under %j',
+    (env) => {
+      expect(resolveStartConfig([], env).authTokenFile).toMatch(/^\/.*\/\.local\/share\/nimbus\/auth\/token$/)
+    },
+  )
 })
 
 describe('precedence', () => {
@@ -159,12 +162,15 @@ describe('settings of a provider that is not selected', () => {
 })
 
 describe('providers', () => {
-  it.each(['redb', 'libsql-replica', 'postgres', 'mysql'])('says that tenant provider %s is not available, and what is', (name) => {
-    const error = failureOf(() => resolveStartConfig(['--tenant-provider', name], {}))
-    expect(error.code).toBe('config_invalid')
-    expect(error.message).toContain(`${name} is not available in this version`)
-    expect(error.remediation).toContain('sqlite')
-  })
+  it.each(['redb', 'libsql-replica', 'postgres', 'mysql'])(
+    'says that tenant provider %s is not available, and what is',
+    (name) => {
+      const error = failureOf(() => resolveStartConfig(['--tenant-provider', name], {}))
+      expect(error.code).toBe('config_invalid')
+      expect(error.message).toContain(`${name} is not available in this version`)
+      expect(error.remediation).toContain('sqlite')
+    },
+  )
 
   it.each(['key-dir', 'aws-kms'])('says that key provider %s is not available, and what is', (name) => {
     const error = failureOf(() => resolveStartConfig(['--encryption-key-provider', name], {}))
@@ -184,11 +190,14 @@ describe('the network', () => {
     expect(resolveStartConfig(['--host', host], {}).host).toBe(host)
   })
 
-  it.each(['0.0.0.0', '::', '192.168.1.2', 'example.com', '::ffff:10.0.0.1'])('refuses %s without --allow-network', (host) => {
-    const error = failureOf(() => resolveStartConfig(['--host', host], {}))
-    expect(error.code).toBe('config_invalid')
-    expect(error.remediation).toContain('--allow-network')
-  })
+  it.each(['0.0.0.0', '::', '192.168.1.2', 'example.com', '::ffff:10.0.0.1'])(
+    'refuses %s without --allow-network',
+    (host) => {
+      const error = failureOf(() => resolveStartConfig(['--host', host], {}))
+      expect(error.code).toBe('config_invalid')
+      expect(error.remediation).toContain('--allow-network')
+    },
+  )
 
   it('refuses the network without TLS and without a proxy', () => {
     const error = failureOf(() => resolveStartConfig(['--host', '0.0.0.0', '--allow-network'], {}))
@@ -200,7 +209,9 @@ describe('the network', () => {
   })
 
   it('refuses half of the TLS settings', () => {
-    expect(failureOf(() => resolveStartConfig(['--tls-cert', '/c'], {})).message).toContain('--tls-key (NIMBUS_TLS_KEY)')
+    expect(failureOf(() => resolveStartConfig(['--tls-cert', '/c'], {})).message).toContain(
+      '--tls-key (NIMBUS_TLS_KEY)',
+    )
     expect(failureOf(() => resolveStartConfig([], { NIMBUS_TLS_KEY: '/k' })).message).toContain('--tls-cert')
   })
 })

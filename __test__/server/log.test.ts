@@ -64,7 +64,9 @@ describe('the log', () => {
 
   it('keeps what our own errors say, and of foreign ones only kind and place', () => {
     const cause = new SyntaxError('Unexpected token s in JSON: secret')
-    const logged = describeForLog(new NimbusError('file_corrupt', 'x.sqlite3 is damaged', { path: '/d/x.sqlite3', cause }))
+    const logged = describeForLog(
+      new NimbusError('file_corrupt', 'x.sqlite3 is damaged', { path: '/d/x.sqlite3', cause }),
+    )
     expect(logged).toMatchObject({ code: 'file_corrupt', message: 'x.sqlite3 is damaged', path: '/d/x.sqlite3' })
     expect(logged.cause).toMatch(/^SyntaxError; at /)
     expect(JSON.stringify(logged)).not.toContain('secret')

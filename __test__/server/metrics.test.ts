@@ -38,7 +38,9 @@ describe('/metrics', () => {
     const app = await startTestApp()
     for (let round = 0; round < 5; round++) await app.request('GET', '/health')
     const { text } = await app.request('GET', '/metrics')
-    const buckets = [...text.matchAll(/bucket\{method="GET",route="\/health",le="[^"]+"\} (\d+)/g)].map((hit) => Number(hit[1]))
+    const buckets = [...text.matchAll(/bucket\{method="GET",route="\/health",le="[^"]+"\} (\d+)/g)].map((hit) =>
+      Number(hit[1]),
+    )
     expect(buckets).toEqual([...buckets].sort((a, b) => a - b))
     expect(buckets.at(-1)).toBe(5)
   })

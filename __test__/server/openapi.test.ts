@@ -31,7 +31,9 @@ describe('/openapi.json', () => {
   it('describes exactly the routes of the server', async () => {
     const { openapi, paths } = await descriptionOf(await startTestApp())
     expect(openapi).toBe('3.1.0')
-    const routes = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((name) => `${name} ${path}`))
+    const routes = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((name) => `${name} ${path}`),
+    )
     expect(routes.sort()).toEqual([
       'delete /api/tenants/{tenant}',
       'delete /api/tenants/{tenant}/documents/{table}/{id}',
@@ -67,7 +69,9 @@ describe('/openapi.json', () => {
 
   it('says that only /health is open', async () => {
     const { paths } = await descriptionOf(await startTestApp())
-    const open = Object.entries(paths).filter(([, methods]) => Object.values(methods).some(({ security }) => security?.length === 0))
+    const open = Object.entries(paths).filter(([, methods]) =>
+      Object.values(methods).some(({ security }) => security?.length === 0),
+    )
     expect(open.map(([path]) => path)).toEqual(['/health'])
   })
 
@@ -99,7 +103,10 @@ describe('/openapi.json', () => {
     const query = { table: 't', filters: [{ field: 'a', op: 'eq', value: 2 }], order: { field: 'a', direction: 'asc' } }
     await checked('POST', '/api/tenants/demo/query', `${tenant}/query`, { ...query, limit: 5 })
     await checked('POST', '/api/tenants/demo/query/paginated', `${tenant}/query/paginated`, { ...query, page_size: 5 })
-    const schema = { fields: { a: { type: 'number', required: true } }, indexes: [{ name: 'i', fields: ['a'], unique: false }] }
+    const schema = {
+      fields: { a: { type: 'number', required: true } },
+      indexes: [{ name: 'i', fields: ['a'], unique: false }],
+    }
     await checked('PUT', '/api/tenants/demo/schema/t', `${tenant}/schema/{table}`, schema)
     await checked('GET', '/api/tenants/demo/schema/t', `${tenant}/schema/{table}`)
     await checked('DELETE', '/api/tenants/demo/schema/t', `${tenant}/schema/{table}`)

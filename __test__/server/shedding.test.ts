@@ -63,7 +63,10 @@ describe('under overload', () => {
     app.tenants.gate = () => held.closed
     const aborted = new AbortController()
     const url = `${app.origin}/api/tenants/demo/documents`
-    const headers = { authorization: `Bearer nimbus_0123456789abcdefghijklmnopqrstuvwxyz`, 'content-type': 'application/json' }
+    const headers = {
+      authorization: `Bearer nimbus_0123456789abcdefghijklmnopqrstuvwxyz`,
+      'content-type': 'application/json',
+    }
     const pending = fetch(url, { method: 'POST', headers, body: JSON.stringify(insert), signal: aborted.signal })
     await expect.poll(async () => (await app.request('GET', '/metrics')).text).toContain('requests_in_flight 1\n')
     aborted.abort()

@@ -20,7 +20,12 @@ export interface Body {
   readonly next_cursor: string | null
   readonly has_more: boolean
   readonly results: readonly { readonly op: string; readonly document: Body }[]
-  readonly error: { readonly code: string; readonly message: string; readonly path?: string; readonly remediation: string }
+  readonly error: {
+    readonly code: string
+    readonly message: string
+    readonly path?: string
+    readonly remediation: string
+  }
 }
 
 export interface Answer {

@@ -40,11 +40,17 @@ async function findGroup(words: readonly string[]): Promise<Run> {
   if (group.length > 0 && (second === '--help' || second === '-h')) return printOverview(first)
   const asked = group.length > 0 && second !== undefined ? `${first} ${second}` : first
   const { nearest } = await import('../config/nearest.js')
-  const guess = nearest(asked, COMMANDS.map(({ name }) => name))
+  const guess = nearest(
+    asked,
+    COMMANDS.map(({ name }) => name),
+  )
   const help = group.length > 0 ? `nimbus ${first} --help` : 'nimbus --help'
   const remediation = guess === undefined ? `Run \`${help}\`.` : `Did you mean \`nimbus ${guess}\`?`
   const incomplete = group.length > 0 && second === undefined
-  throw usage(incomplete ? `\`nimbus ${first}\` needs a command` : `there is no command ${JSON.stringify(asked)}`, remediation)
+  throw usage(
+    incomplete ? `\`nimbus ${first}\` needs a command` : `there is no command ${JSON.stringify(asked)}`,
+    remediation,
+  )
 }
 
 function startsWith(words: readonly string[], name: readonly string[]): boolean {

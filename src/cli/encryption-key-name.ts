@@ -18,7 +18,8 @@ const flags: readonly FlagSpec[] = [
 
 export const encryptionKeyName: Command = {
   usage: '--provider <name> [--tenant-id <id>]',
-  description: 'Prints the name under which a key directory holds the key of one file: its descriptor in hex, and .key.',
+  description:
+    'Prints the name under which a key directory holds the key of one file: its descriptor in hex, and .key.',
   sections: [{ title: 'Options', flags }],
   async run(argv, { format, print }) {
     const descriptor = describe(subjectOf(parseFlags(NAME, argv, flags)))

@@ -25,7 +25,10 @@ function tableText(files: readonly FileStatus[]): string {
     Math.max(title.length, ...rows.map(({ cells }) => cells[column]?.length ?? 0)),
   )
   const line = (cells: readonly string[]) =>
-    cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd()
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd()
   const lines = rows.map(({ state, cells }) => line(cells).replace(state, coloured(state)))
   return `${[line(titles), ...lines].join('\n')}\n\n`
 }

@@ -41,7 +41,9 @@ function refuseServerFlags(argv: readonly string[]): void {
     const { variable } = setting
     throw new NimbusError('usage', `${NAME} takes no server flags such as ${setting.flag}`, {
       remediation:
-        variable === null ? `Leave out ${namesOf(setting)}.` : `Set ${variable}, or name a config file in NIMBUS_CONFIG.`,
+        variable === null
+          ? `Leave out ${namesOf(setting)}.`
+          : `Set ${variable}, or name a config file in NIMBUS_CONFIG.`,
     })
   }
 }

@@ -5,7 +5,7 @@ import type { Context, Format } from './command.js'
 import { findCommand, takeFormat } from './dispatch.js'
 
 async function main(argv: readonly string[]): Promise<number> {
-  let format: Format = argv.includes('--format=json') || argv.includes('json') ? 'json' : 'human'
+  let format: Format = 'human'
   try {
     const [chosen, words] = takeFormat(argv)
     format = chosen

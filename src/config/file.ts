@@ -18,7 +18,8 @@ export function readConfigFile(path: string): ReadonlyMap<string, unknown> {
   for (const key of settings.keys()) {
     if (known.some((name) => name === key)) continue
     const guess = nearest(key, known)
-    const remediation = guess === undefined ? 'Remove it; docs/configuration.md lists the keys.' : `Did you mean ${guess}?`
+    const remediation =
+      guess === undefined ? 'Remove it; docs/configuration.md lists the keys.' : `Did you mean ${guess}?`
     throw invalid(path, `unknown key "${key}" under "persistence"`, remediation)
   }
   return settings

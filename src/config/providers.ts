@@ -22,7 +22,8 @@ function refuseForeign(setting: Setting, source: Given, settled: ReadonlyMap<str
     selected === undefined
       ? `${namesOf(selector)} is not given`
       : `it belongs to ${owner.value}, and ${namesOf(selector)} is ${String(selected)}`
-  const where = source.source === 'flag' ? 'on the command line' : source.source === 'file' ? source.place : 'in the environment'
+  const where =
+    source.source === 'flag' ? 'on the command line' : source.source === 'file' ? source.place : 'in the environment'
   throw new NimbusError('config_invalid', `${namesOf(setting)} is set (${where}), but ${why}`, {
     remediation: `Remove it, or select ${selector.flag} ${owner.value}.`,
   })

@@ -1,6 +1,11 @@
 /** The types that routes and application share, and what nimbus adds to Fastify's own. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { FastifyBaseLogger, FastifyInstance, RawReplyDefaultExpression, RawRequestDefaultExpression } from 'fastify'
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+} from 'fastify'
 import type { RawServerDefault } from 'fastify'
 import type { TSchema } from 'typebox'
 import type { Call } from './call.js'

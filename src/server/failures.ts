@@ -19,7 +19,10 @@ export function sendFailure(error: NimbusError, requestId: string, reply: Fastif
   if (httpStatus === 401) reply.header('www-authenticate', 'Bearer realm="nimbus"')
   if (httpStatus === 503) reply.header('retry-after', String(RETRY_AFTER_SECONDS))
   if (error.code === 'shutting_down') reply.header('connection', 'close')
-  return reply.code(httpStatus).type(JSON_TYPE).send(JSON.stringify(toErrorBody(error, requestId)))
+  return reply
+    .code(httpStatus)
+    .type(JSON_TYPE)
+    .send(JSON.stringify(toErrorBody(error, requestId)))
 }
 
 const FRAMEWORK_FAILURES: Readonly<Record<string, readonly [NimbusErrorCode, string]>> = {

@@ -27,7 +27,13 @@ export function acceptJsonBodies(app: FastifyInstance): void {
     const text = bytes.toString('utf8')
     void parseSafely(request, text, (error, value) => {
       if (error === null) done(null, value)
-      else done(new NimbusError('invalid_request', `the body ${isJson(text) ? 'holds a forbidden key' : 'is not valid JSON'}`))
+      else
+        done(
+          new NimbusError(
+            'invalid_request',
+            `the body ${isJson(text) ? 'holds a forbidden key' : 'is not valid JSON'}`,
+          ),
+        )
     })
   })
 }

@@ -13,7 +13,11 @@ function tenantReadings(provider: TenantProvider): Reading[] {
   return [
     gauge('nimbus_tenants', 'Tenants that exist.', tenants),
     gauge('nimbus_open_tenants', 'Tenants whose database is open.', openTenants),
-    counter('nimbus_group_commits_total', 'Durable transactions; each carries the writes of one or more requests.', commits),
+    counter(
+      'nimbus_group_commits_total',
+      'Durable transactions; each carries the writes of one or more requests.',
+      commits,
+    ),
     counter('nimbus_writes_total', 'Write requests that were committed or refused.', requests),
     gauge('nimbus_queued_writes', 'Write requests that wait for a commit.', queued),
     gauge('nimbus_queued_write_bytes', 'Bytes of those.', queuedBytes),
@@ -31,7 +35,8 @@ function admissionReadings({ requests, bytes, shed }: Admission): Reading[] {
 function memoryReadings(): Reading[] {
   const { lockedBytes, limitBytes } = lockedMemory()
   const readings = [gauge('nimbus_locked_memory_bytes', 'Memory that is locked for keys.', lockedBytes)]
-  if (limitBytes !== null) readings.push(gauge('nimbus_locked_memory_limit_bytes', 'The limit of locked memory.', limitBytes))
+  if (limitBytes !== null)
+    readings.push(gauge('nimbus_locked_memory_limit_bytes', 'The limit of locked memory.', limitBytes))
   return readings
 }
 

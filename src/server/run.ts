@@ -46,7 +46,8 @@ export async function runServer(config: StartConfig, log: Logger): Promise<Runni
 
 async function startUp(config: StartConfig, log: Logger, undo: (() => void | Promise<void>)[]): Promise<string> {
   const { dataDir, encryption } = config
-  if (hardenProcess().dumpable) log.warn('this process may be dumped or traced: key material could be read from outside')
+  if (hardenProcess().dumpable)
+    log.warn('this process may be dumped or traced: key material could be read from outside')
 
   const tls = config.tls === undefined ? undefined : readTls(config.tls)
   createDirectory(dataDir)
@@ -88,7 +89,9 @@ function warnOfUnlockedKeys(log: Logger): void {
   const { locked, limitBytes } = lockedMemory()
   if (locked) return
   const limit = limitBytes === null ? '' : ` of ${limitBytes} bytes`
-  log.warn(`keys could not be locked in memory and may be swapped out: raise the limit${limit} (ulimit -l, LimitMEMLOCK)`)
+  log.warn(
+    `keys could not be locked in memory and may be swapped out: raise the limit${limit} (ulimit -l, LimitMEMLOCK)`,
+  )
 }
 
 function readTls({ certFile, keyFile }: TlsConfig): { cert: Buffer; key: Buffer } {
@@ -99,11 +102,15 @@ function readPem(flag: string, file: string): Buffer {
   try {
     return readFileSync(file)
   } catch (error) {
-    throw new NimbusError('config_invalid', `cannot read ${flag} ${file}: ${systemErrorCode(error) ?? 'unknown error'}`, {
-      remediation: 'Correct the path, and let the user that runs nimbus read the file.',
-      path: file,
-      cause: error,
-    })
+    throw new NimbusError(
+      'config_invalid',
+      `cannot read ${flag} ${file}: ${systemErrorCode(error) ?? 'unknown error'}`,
+      {
+        remediation: 'Correct the path, and let the user that runs nimbus read the file.',
+        path: file,
+        cause: error,
+      },
+    )
   }
 }
 

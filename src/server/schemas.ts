@@ -181,10 +181,7 @@ export const Failure = Type.Object(
 )
 
 function pageOf<T extends TSchema>(item: T) {
-  return Type.Object(
-    { data: Type.Array(item), next_cursor: nullable(Type.String()), has_more: Type.Boolean() },
-    strict,
-  )
+  return Type.Object({ data: Type.Array(item), next_cursor: nullable(Type.String()), has_more: Type.Boolean() }, strict)
 }
 
 /** The schemas that /openapi.json gives a name of their own. */

@@ -79,7 +79,10 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider): void {
     {
       schema: { params: TablePath, querystring: PageQuery },
       config: {
-        description: { summary: 'Lists the documents of a table in order of insertion.', answers: { 200: DocumentPage } },
+        description: {
+          summary: 'Lists the documents of a table in order of insertion.',
+          answers: { 200: DocumentPage },
+        },
       },
     },
     async (request, reply) => {

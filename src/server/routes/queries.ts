@@ -11,7 +11,10 @@ export function addQueryRoutes(app: App, tenants: TenantProvider): void {
     {
       schema: { params: TenantPath, querystring: NoQuery, body: Query },
       config: {
-        description: { summary: 'Selects the first documents that match every filter.', answers: { 200: DocumentList } },
+        description: {
+          summary: 'Selects the first documents that match every filter.',
+          answers: { 200: DocumentList },
+        },
       },
     },
     async (request, reply) => {

@@ -41,7 +41,10 @@ export function addTableSchemaRoutes(app: App, tenants: TenantProvider): void {
     {
       schema: { params: TablePath, querystring: NoQuery },
       config: {
-        description: { summary: 'Removes the schema of a table and its indexes; documents stay.', answers: { 204: null } },
+        description: {
+          summary: 'Removes the schema of a table and its indexes; documents stay.',
+          answers: { 204: null },
+        },
       },
     },
     async (request, reply) => {
