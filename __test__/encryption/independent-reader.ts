@@ -3,7 +3,7 @@
  * AES-256-GCM-SIV. It imports nothing of ours, so a mistake would have to be made twice.
  */
 import { createDecipheriv, createHmac, hkdfSync, pbkdf2Sync } from 'node:crypto'
-import { gcmsiv } from '@noble/ciphers/aes'
+import { gcmsiv } from '@noble/ciphers/aes.js'
 
 export interface Read {
   /** What does not fit; none if all is well. */
@@ -18,13 +18,11 @@ export function independentlyOpen(manifestBytes: Buffer, masterKey: Buffer, page
     if (!one.equals(other)) problems.push(what)
   }
   const line = manifestBytes.toString('utf8')
-  const manifest = JSON.parse(line)
+  const manifest = JSON.parse(line) as StoredMembers
   const slot = manifest.current
-  const [salt, fileId, wrapped] = [slot.salt, slot.file_id, slot.wrapped].map((text) => Buffer.from(text, 'hex')) as [
-    Buffer,
-    Buffer,
-    Buffer,
-  ]
+  const salt = Buffer.from(slot.salt, 'hex')
+  const fileId = Buffer.from(slot.file_id, 'hex')
+  const wrapped = Buffer.from(slot.wrapped, 'hex')
 
   // Section 3.2, and the wrap header of section 3.3.
   const secret = derive(masterKey, salt, 'nimbus/v1/master-key/wrapping-key', Buffer.from(manifest.subject), 32)
@@ -66,6 +64,13 @@ export function independentlyOpen(manifestBytes: Buffer, masterKey: Buffer, page
   const fileKey = derive(dek, NONE, 'nimbus/v1/dek/sqlcipher-key', fileId, 32)
   const firstPage = openFirstPage(fileKey, fileId, page, profile === 'sqlcipher-4' ? 'sha512' : 'sha256', demand)
   return { problems, firstPage }
+}
+
+type SlotMembers = Record<'generation' | 'file_id' | 'provider' | 'key_id' | 'salt' | 'commitment' | 'wrapped', string>
+
+type StoredMembers = Record<'format' | 'subject' | 'cipher' | 'profile' | 'mac', string> & {
+  version: number
+  current: SlotMembers
 }
 
 const NONE = Buffer.alloc(0)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { DekBinding } from '../../src/keys/binding.js'
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
+import { openKeyProvider } from '../../src/keys/open.js'
 import { runChild } from '../support/child.js'
 import { temporaryDirectory, writeIn } from '../support/directory.js'
 import { rejectionOf } from '../support/failure.js'
@@ -96,12 +97,10 @@ describe('a master key file', () => {
     if (isRoot) chownSync(file, nobody, nobody)
     const child = await runChild(new URL('./child/open-key.ts', import.meta.url), [file], isRoot ? { uid: nobody } : {})
     expect(child.stderr).toBe('')
-    expect(JSON.parse(child.stdout)).toMatchObject({
-      code: 'key_missing',
-      message: `master key file ${file} cannot be read`,
-      remediation: expect.stringContaining('chmod 400'),
-      reason: 'unreadable',
-    })
+    const seen = JSON.parse(child.stdout) as Record<string, string>
+    expect(seen).toMatchObject({ code: 'key_missing', reason: 'unreadable' })
+    expect(seen['message']).toBe(`master key file ${file} cannot be read`)
+    expect(seen['remediation']).toContain('chmod 400')
   })
 
   it.each([
@@ -118,6 +117,19 @@ describe('a master key file', () => {
     if (warning === undefined) expect(warnings).toEqual([])
     else expect(warnings).toEqual([`master key file ${file} is ${warning}: chmod 400 ${file}`])
     expect(statSync(file).mode & 0o777).toBe(mode)
+  })
+})
+
+describe('a configured key provider', () => {
+  it('is opened by its settings, and keeps out of the directories that it protects', async () => {
+    const directory = temporaryDirectory()
+    const masterKeyFile = writeIn(directory, 'master.key', randomBytes(32), 0o400)
+    const encryption = { provider: 'master-key-file', masterKeyFile } as const
+    const provider = await openKeyProvider(encryption, [path.join(directory, 'data')])
+    expect(provider.describe()).toEqual({ provider: 'master_key_file', path: masterKeyFile })
+    expect(await rejectionOf(openKeyProvider(encryption, ['/elsewhere', directory]))).toMatchObject({
+      code: 'config_invalid',
+    })
   })
 })
 

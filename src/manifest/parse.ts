@@ -55,8 +55,16 @@ export type ManifestDefect =
   | 'missing_field'
   | 'bad_value'
 
+/** What it can be refused for with the right key at hand: what it says was changed after it was written. */
+export type KeyedDefect = 'wrapped_key' | 'mac'
+
 /** The error for a manifest that cannot be believed. */
-export function manifestAltered(path: string, reason: string, what: string, remediation?: string): NimbusError {
+export function manifestAltered(
+  path: string,
+  reason: ManifestDefect | KeyedDefect,
+  what: string,
+  remediation?: string,
+): NimbusError {
   return new NimbusError('manifest_altered', `sidecar manifest refused: ${path}: ${what}`, {
     path,
     remediation,

@@ -1,0 +1,34 @@
+/**
+ * The life of one file, from its creation to its end, on a disk that kills the process somewhere in between.
+ *
+ *     life.ts <key file> <file> <kill at> <moment> <from>     from: create | settle
+ */
+import { writeFileSync, writeSync } from 'node:fs'
+import { checkProtected } from '../../../src/encryption/check.js'
+import { createProtected, markActive, markDeleting, removeProtected } from '../../../src/encryption/protect.js'
+import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
+import { type Moment, mortalDisk } from './mortal-disk.js'
+
+const [keyFile = '', file = '', killAt = '', moment = '', from = ''] = process.argv.slice(2)
+const disk = mortalDisk(Number(killAt), moment as Moment)
+const provider = await openMasterKeyFile(keyFile, [])
+const subject = { family: 'sqlite_tenant', tenant: 'demo' } as const
+
+/** Written at once: a line that was seen was true when the process died. */
+const say = (line: string) => writeSync(1, `${line}\n`)
+
+if (from === 'settle') {
+  await checkProtected(file, subject, provider, disk)
+} else {
+  const creating = await createProtected(file, subject, provider, 'sqlcipher-4', disk)
+  const data = Buffer.concat([creating.fileId, Buffer.alloc(4080, 0xa5)])
+  disk.step((whole) => writeFileSync(file, data.subarray(0, whole ? data.length : 7)))
+  disk.step((whole) => writeFileSync(`${file}-wal`, whole ? 'frames' : ''))
+  const active = await markActive(creating, disk)
+  say('created')
+  say('deleting')
+  const deleting = await markDeleting(active, disk)
+  await removeProtected(deleting, disk)
+  say('deleted')
+}
+say('end')
