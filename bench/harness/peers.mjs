@@ -1,0 +1,14 @@
+/** Installs what nimbus is compared with, when it is missing: it compiles for minutes and is needed for nothing else. */
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { run } from '../../scripts/stage.mjs'
+
+const folder = fileURLToPath(new URL('..', import.meta.url))
+
+/** @param {(line: string) => void} progress */
+export async function installPeers(progress) {
+  if (existsSync(`${folder}node_modules/better-sqlite3/build/Release/better_sqlite3.node`)) return 'up to date'
+  console.log('    compiling better-sqlite3, a few minutes')
+  await run(['npm', 'ci', '--prefix', folder], { progress })
+  return 'installed'
+}

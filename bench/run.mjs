@@ -1,0 +1,45 @@
+/** `npm run bench [-- name...]`: builds, installs the peers, runs the benchmarks, prints their tables, keeps them as JSON. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { argv } from 'node:process'
+import { fileURLToPath } from 'node:url'
+import { startBuild } from '../scripts/build.mjs'
+import { stage } from '../scripts/stage.mjs'
+import { installPeers } from './harness/peers.mjs'
+import { printTables } from './harness/tables.mjs'
+
+/** Each module exports `run()`, which answers with `{ figures, tables }`: everything measured, and what is printed of it. */
+const benchmarks = {
+  aead: () => import('./aead/run.mjs'),
+  'group-commit': () => import('./server/group-commit.mjs'),
+  encryption: () => import('./server/encryption.mjs'),
+  'point-read': () => import('./server/point-read.mjs'),
+  growth: () => import('./server/growth.mjs'),
+}
+
+const names = argv.length > 2 ? argv.slice(2) : Object.keys(benchmarks)
+const unknown = names.filter((name) => !(name in benchmarks))
+if (unknown.length > 0) {
+  console.error(`There is no benchmark ${unknown.join(', ')}; there are: ${Object.keys(benchmarks).join(', ')}.`)
+  process.exit(2)
+}
+
+const build = await startBuild({ forChecks: false, products: ['addon', 'typescript'] })
+if (build === undefined || !(await build.addon) || !(await build.typescript)) process.exit(1)
+if (!(await stage('peers', installPeers))) process.exit(1)
+
+const results = fileURLToPath(new URL('results/', import.meta.url))
+mkdirSync(results, { recursive: true })
+const machine = {
+  cpus: availableParallelism(),
+  arch: process.arch,
+  platform: process.platform,
+  node: process.versions.node,
+}
+for (const name of names) {
+  console.log(`\n${name} ...`)
+  const { run } = await benchmarks[name]()
+  const { figures, tables } = await run()
+  writeFileSync(`${results}${name}.json`, `${JSON.stringify({ name, machine, figures }, null, 2)}\n`)
+  printTables(tables)
+}
