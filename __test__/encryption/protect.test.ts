@@ -11,7 +11,7 @@ import { NimbusError } from '../../src/errors.js'
 import { nativeDisk } from '../../src/manifest/file.js'
 import { parseManifest } from '../../src/manifest/parse.js'
 import { rejectionOf } from '../support/failure.js'
-import { DEMO, genuine, madeFile, namesIn, otherProvider, place } from './setup.js'
+import { DEMO, dataOf, genuine, madeFile, namesIn, otherProvider, place } from './setup.js'
 
 const MESSAGE = Buffer.from('a message')
 
@@ -138,6 +138,46 @@ describe('a creation', () => {
   it('refuses a profile that does not fit the family', async () => {
     const { file, provider } = await place()
     await expect(createProtected(file, { family: 'control_plane' }, provider, 'sqlcipher-4')).rejects.toThrow(TypeError)
+  })
+
+  it('given up after its last step failed never leaves an active manifest without data', async () => {
+    const where = await place()
+    const creating = await createProtected(where.file, DEMO, where.provider, 'sqlcipher-4')
+    writeFileSync(where.file, dataOf(creating))
+    const lastSyncFails = {
+      ...nativeDisk,
+      replaceFile: (path: string, bytes: Uint8Array) => {
+        nativeDisk.replaceFile(path, bytes)
+        throw new NimbusError('io_error', 'could not sync the directory')
+      },
+    }
+    expect(await rejectionOf(markActive(creating, lastSyncFails))).toMatchObject({ code: 'io_error' })
+    const states: string[] = []
+    const watched = {
+      ...nativeDisk,
+      removeFileDurably: (path: string) => {
+        states.push(parseManifest(readFileSync(`${where.file}.nimbus-enc`), 'x').manifest.state)
+        return nativeDisk.removeFileDurably(path)
+      },
+    }
+    await removeProtected(creating, watched)
+    expect(new Set(states)).toEqual(new Set(['deleting']))
+    expect(namesIn(where.dataDir)).toEqual([])
+  })
+
+  it('given up on a full disk needs no space', async () => {
+    const where = await place()
+    const creating = await createProtected(where.file, DEMO, where.provider, 'sqlcipher-4')
+    writeFileSync(where.file, 'as much as there was room for')
+    const full = {
+      ...nativeDisk,
+      replaceFile: () => {
+        throw new NimbusError('disk_full', 'full')
+      },
+    }
+    expect(await rejectionOf(markActive(creating, full))).toMatchObject({ code: 'disk_full' })
+    await removeProtected(creating, full)
+    expect(namesIn(where.dataDir)).toEqual([])
   })
 
   it('can be given up, and then begun again', async () => {

@@ -20,8 +20,8 @@ import { type Profile, cipherOfProfile, cipherOfSubject } from '../keys/profile.
 import type { KeyProvider } from '../keys/provider.js'
 import { type FileSubject, describe } from '../keys/subject.js'
 import { encodeBody, encodeManifest } from '../manifest/encode.js'
-import { type Disk, exists, manifestPathOf, nativeDisk, staleManifestPathOf } from '../manifest/file.js'
-import type { SettledManifest } from '../manifest/manifest.js'
+import { type Disk, exists, manifestPathOf, nativeDisk, readManifest, staleManifestPathOf } from '../manifest/file.js'
+import type { SettledManifest, State } from '../manifest/manifest.js'
 import { type Dek, randomBytes } from '../native.js'
 import { type Protected, protectedFile, unlock } from './unlock.js'
 
@@ -93,7 +93,11 @@ export async function markActive(file: Protected, disk: Disk = nativeDisk): Prom
   return rewrite(file, 'active', disk)
 }
 
-/** From now on nobody opens the file again, and its removal will be finished by whoever comes next. */
+/**
+ * From now on nobody opens the file again, and its removal will be finished by whoever comes next.
+ *
+ * @throws `io_error`, `disk_full`: after an `io_error` it may have taken effect, so nothing more may be written to the file.
+ */
 export async function markDeleting(file: Protected, disk: Disk = nativeDisk): Promise<Protected> {
   requireState(file, ['active', 'creating'])
   return rewrite(file, 'deleting', disk)
@@ -105,6 +109,9 @@ export async function markDeleting(file: Protected, disk: Disk = nativeDisk): Pr
  */
 export async function removeProtected(file: Protected, disk: Disk = nativeDisk): Promise<void> {
   requireState(file, ['creating', 'deleting'])
+  // A `markActive` that failed in its last step has taken effect on the disk: an active file may not lack its data.
+  if (file.manifest.state === 'creating' && (await stateOnDisk(file)) === 'active')
+    await rewrite(file, 'deleting', disk)
   for (const part of dataFilesOf(file.path)) disk.removeFileDurably(part)
   disk.removeFileDurably(staleManifestPathOf(file.path))
   disk.removeFileDurably(manifestPathOf(file.path))
@@ -126,6 +133,10 @@ export function rotationPending(path: string): NimbusError {
     path,
     remediation: 'Finish the rotation with the version of nimbus that began it.',
   })
+}
+
+async function stateOnDisk(file: Protected): Promise<State | undefined> {
+  return (await readManifest(manifestPathOf(file.path)))?.manifest.state
 }
 
 async function rewrite(file: Protected, state: SettledManifest['state'], disk: Disk): Promise<Protected> {
