@@ -1,9 +1,18 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NimbusError } from '../../src/errors.js'
-import { Dek, randomBytes, SqliteStore, StatementError, type CipherProfile, type Step } from '../../src/native.js'
+import {
+  Dek,
+  FileLock,
+  randomBytes,
+  readMasterKeyFile,
+  SqliteStore,
+  StatementError,
+  type CipherProfile,
+  type Step,
+} from '../../src/native.js'
 
 const formats: { name: string; profile: CipherProfile | undefined }[] = [
   { name: 'plain', profile: undefined },
@@ -193,6 +202,30 @@ describe.each(formats)('a store over a $name file', ({ profile }) => {
     expect(statSync(opened.path).size).toBe(0)
   })
 })
+
+describe('a native failure', () => {
+  it('carries the fields that are known and no others', () => {
+    const path = join(directory, 'nothing.key')
+    const thrown = catchError(() => readMasterKeyFile(path))
+    expect(thrown).toMatchObject({ code: 'key_missing', path, detail: { reason: 'missing', bytes: 0 } })
+    const lock = FileLock.exclusive(join(directory, 'lock'))
+    const busy = catchError(() => FileLock.exclusive(join(directory, 'lock')))
+    expect(busy.detail).toEqual({ owner_pid: process.pid, owner_host: hostname() })
+    lock.release()
+    const missing = catchError(() => SqliteStore.open({ path, mode: 'open', exclusive: true }))
+    expect(missing.detail).toEqual({})
+    expect(() => Dek.generate().commitment(new Uint8Array(31))).toThrow('a salt has 32 bytes')
+  })
+})
+
+function catchError(call: () => unknown): NimbusError {
+  try {
+    call()
+  } catch (thrown) {
+    if (thrown instanceof NimbusError) return thrown
+  }
+  throw new Error('expected a NimbusError')
+}
 
 describe('an encrypted file', () => {
   const encryption = (profile: CipherProfile = 'sqlcipher-4-sha256') => ({

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use napi::bindgen_prelude::{JsObjectValue, Object};
+use napi::bindgen_prelude::{JsObjectValue, Object, ToNapiValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 use nimbus_crypto::random::RandomError;
@@ -71,13 +71,18 @@ pub fn throw(env: Env, failure: impl Into<NativeFailure>) -> Error {
 fn build(env: &Env, failure: NativeFailure) -> Result<Object<'_>> {
     let mut error = env.create_error(Error::new(Status::GenericFailure, failure.message))?;
     error.set_named_property("code", failure.code)?;
-    error.set_named_property("path", failure.path)?;
-    error.set_named_property("step", failure.step)?;
-    error.set_named_property("reason", failure.reason)?;
-    error.set_named_property("bytes", failure.bytes)?;
-    error.set_named_property("ownerPid", failure.owner_pid)?;
-    error.set_named_property("ownerHost", failure.owner_host)?;
+    set_if_known(&mut error, "path", failure.path)?;
+    set_if_known(&mut error, "step", failure.step)?;
+    set_if_known(&mut error, "reason", failure.reason)?;
+    set_if_known(&mut error, "bytes", failure.bytes)?;
+    set_if_known(&mut error, "ownerPid", failure.owner_pid)?;
+    set_if_known(&mut error, "ownerHost", failure.owner_host)?;
     Ok(error)
+}
+
+/// Absent fields stay absent, as in the objects that callbacks get.
+fn set_if_known<T: ToNapiValue>(error: &mut Object<'_>, name: &str, value: Option<T>) -> Result<()> {
+    value.map_or(Ok(()), |value| error.set_named_property(name, value))
 }
 
 impl From<DiskError> for NativeFailure {
