@@ -1,7 +1,7 @@
 /** Runs the built command line as its users do: in a process of its own, with an environment of its own. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, readFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
@@ -85,9 +85,9 @@ export function plainEnv({ dataDir, tokenFile }: Home): Environment {
 }
 
 /** Puts another key into the place of the one that a home has. */
-export function replaceKey({ keyFile }: Home): void {
+export function replaceKey({ keyFile }: Home, key: Uint8Array): void {
   chmodSync(keyFile, 0o600)
-  writeIn(path.dirname(keyFile), path.basename(keyFile), randomBytes(32))
+  writeFileSync(keyFile, key)
   chmodSync(keyFile, 0o400)
 }
 
@@ -113,7 +113,8 @@ export async function startServer(
     ...run,
     url,
     token,
-    request: (method, where, body, headers) => requestJson(url + where, token(), method, body, headers),
+    request: (method, where, body, headers) =>
+      requestJson(url + where, headers?.['authorization'] ?? token(), method, body, headers),
     stop: (signal = 'SIGTERM') => {
       run.process.kill(signal)
       return run.finished

@@ -3,6 +3,9 @@ import { styleText } from 'node:util'
 import type { FileStatus } from '../encryption/status.js'
 import type { EncryptionStatus } from '../server/encryption-posture.js'
 
+/** The names of files are whatever somebody gave them, and a terminal obeys control characters. */
+const UNPRINTABLE = /\p{C}/gu
+
 export function statusText(status: EncryptionStatus, dataDir: string): string {
   const { descriptor, encrypted_families: families, files } = status
   const head = [
@@ -18,7 +21,9 @@ function tableText(files: readonly FileStatus[]): string {
   if (files.length === 0) return ''
   const rows = files.map(({ state, path, profile, generation, created_at: created, rotated_at: rotated, note }) => ({
     state,
-    cells: [state, path, profile, generation, created, rotated, note].map((cell) => cell ?? '-'),
+    cells: [state, path, profile, generation, created, rotated, note].map((cell) =>
+      (cell ?? '-').replace(UNPRINTABLE, '\ufffd'),
+    ),
   }))
   const titles = ['STATE', 'FILE', 'PROFILE', 'GENERATION', 'CREATED', 'ROTATED', 'NOTE']
   const widths = titles.map((title, column) =>

@@ -23,6 +23,7 @@ export interface RunningServer {
 
 /** A client that does not take its answer in this time does not keep the server from stopping. */
 const GRACE_MS = 10_000
+const SWEEP_MS = 20
 const LOCK_FILE = '.nimbus.lock'
 
 /**
@@ -50,9 +51,8 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
     log.warn('this process may be dumped or traced: key material could be read from outside')
 
   const tls = config.tls === undefined ? undefined : readTls(config.tls)
-  createDirectory(dataDir)
+  const lock = takeDirectory(dataDir)
   warnOfOpenDirectory(dataDir, log)
-  const lock = FileLock.exclusive(path.join(dataDir, LOCK_FILE))
   undo.push(() => {
     lock.release()
   })
@@ -76,6 +76,17 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
   const app = createApp({ tenants, posture: postureOf(encryption), tokens, log, tls })
   undo.push(() => closeWithin(app, GRACE_MS))
   return listen(app, config)
+}
+
+/** Whatever the reason: a directory that cannot be made or locked is one that cannot be used. */
+function takeDirectory(directory: string): FileLock {
+  try {
+    createDirectory(directory)
+    return FileLock.exclusive(path.join(directory, LOCK_FILE))
+  } catch (error) {
+    if (!(error instanceof NimbusError) || error.code !== 'io_error') throw error
+    throw new NimbusError('data_dir_unwritable', error.message, { path: directory, cause: error })
+  }
 }
 
 function warnOfOpenDirectory(directory: string, log: Logger): void {
@@ -128,14 +139,20 @@ async function listen(app: App, { host, port, tls }: StartConfig): Promise<strin
   return `${tls === undefined ? 'http' : 'https'}://${name}:${bound}`
 }
 
-/** Idle connections are closed at once; one that is still busy after `graceMs` is cut off. */
+/** Idle connections are closed as soon as they are; one that is still busy after `graceMs` is cut off. */
 async function closeWithin(app: App, graceMs: number): Promise<void> {
+  const { server } = app
+  // Closing looks once for idle connections, and so misses those whose last request is only about to end.
+  const sweep = setInterval(() => {
+    server.closeIdleConnections()
+  }, SWEEP_MS)
   const deadline = setTimeout(() => {
-    app.server.closeAllConnections()
+    server.closeAllConnections()
   }, graceMs)
   try {
     await app.close()
   } finally {
+    clearInterval(sweep)
     clearTimeout(deadline)
   }
 }
