@@ -116,22 +116,24 @@ export class SqliteTenant implements TenantStore {
     const tables = [...new Set(operations.map((operation) => operation.table))]
     const written = operations.flatMap((operation) => (operation.op === 'insert' ? [] : [lockOf(operation)]))
     const inserted = new Set(operations.flatMap((operation) => (operation.op === 'insert' ? [operation.table] : [])))
-    const work = () =>
-      this.#access.use(async (tenant) => {
-        for (const table of inserted) if (tenant.catalog.find(table) === undefined) await tenant.catalog.ensure(table)
-        const plan = planWrites(tenant, operations, Date.now(), locate)
-        try {
-          await tenant.store.write([...plan.steps])
-        } catch (error) {
-          throw explainFailure(error, plan, locate)
-        }
-        return [...plan.results]
-      })
-    return this.#tables.shared(tables, () => this.#documents.run([...new Set(written)], work))
+    return this.#access.use((tenant) =>
+      this.#tables.shared(tables, () =>
+        this.#documents.run([...new Set(written)], async () => {
+          for (const table of inserted) if (tenant.catalog.find(table) === undefined) await tenant.catalog.ensure(table)
+          const plan = planWrites(tenant, operations, Date.now(), locate)
+          try {
+            await tenant.store.write([...plan.steps])
+          } catch (error) {
+            throw explainFailure(error, plan, locate)
+          }
+          return [...plan.results]
+        }),
+      ),
+    )
   }
 
   async #changeSchema(table: string, change: (tenant: OpenTenant) => Promise<void>): Promise<void> {
-    await this.#tables.exclusive(table, () => this.#access.use(change))
+    await this.#access.use((tenant) => this.#tables.exclusive(table, () => change(tenant)))
   }
 
   async #page(selection: Selection, page: PageRequest, limitName: 'limit' | 'page_size'): Promise<DocumentPage> {
