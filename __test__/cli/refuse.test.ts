@@ -162,7 +162,15 @@ describe('a key file is refused that', () => {
 
   it.each<[string, (file: string) => void, NimbusErrorCode, RegExp]>([
     ['does not exist', (file) => rmSync(file), 'key_missing', /does not exist/],
-    ['is a directory', (file) => (rmSync(file), mkdirSync(file)), 'key_malformed', /directory/],
+    [
+      'is a directory',
+      (file) => {
+        rmSync(file)
+        mkdirSync(file)
+      },
+      'key_malformed',
+      /directory/,
+    ],
     ['is too short', (file) => writeFileSync(file, raw.subarray(1)), 'key_malformed', /31 bytes/],
     ['is too long', (file) => writeFileSync(file, Buffer.concat([raw, raw])), 'key_malformed', /64 bytes/],
     ['is hex', (file) => writeFileSync(file, raw.toString('hex')), 'key_malformed', /hex/],

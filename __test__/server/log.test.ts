@@ -8,15 +8,16 @@ describe('the log', () => {
     const app = await startTestApp()
     const { headers } = await app.request('GET', '/api/tenants')
     await expect.poll(app.logged).toContain('"route"')
-    expect(JSON.parse(app.logged())).toEqual({
+    const { time, ms, ...line } = JSON.parse(app.logged()) as Record<string, unknown>
+    expect(time).toMatch(/^\d{4}-.*Z$/)
+    expect(ms).toBeTypeOf('number')
+    expect(line).toEqual({
       level: 30,
-      time: expect.stringMatching(/^\d{4}-.*Z$/),
       pid: process.pid,
       request_id: headers.get('x-request-id'),
       method: 'GET',
       route: '/api/tenants',
       status: 200,
-      ms: expect.any(Number),
       msg: 'request',
     })
   })

@@ -8,6 +8,15 @@ import { MemoryTenants } from './memory-tenants.js'
 
 export const TOKEN = 'nimbus_0123456789abcdefghijklmnopqrstuvwxyz'
 
+export interface Failure {
+  readonly code: string
+  readonly message: string
+  readonly request_id: string | null
+  readonly retryable: boolean
+  readonly remediation: string
+  readonly path?: string
+}
+
 /** The members that answers of the server can have; a test asks only for those that its route has. */
 export interface Body {
   readonly id: string
@@ -20,12 +29,7 @@ export interface Body {
   readonly next_cursor: string | null
   readonly has_more: boolean
   readonly results: readonly { readonly op: string; readonly document: Body }[]
-  readonly error: {
-    readonly code: string
-    readonly message: string
-    readonly path?: string
-    readonly remediation: string
-  }
+  readonly error: Failure
 }
 
 export interface Answer {

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns what happened into text and an exit code. */
-import { ERROR_CODES, NimbusError, toErrorBody, toNimbusError } from '../errors.js'
+import { ERROR_CODES, toErrorBody, toNimbusError, type NimbusError } from '../errors.js'
 import type { Context, Format } from './command.js'
 import { findCommand, takeFormat } from './dispatch.js'
 

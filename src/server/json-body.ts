@@ -46,23 +46,20 @@ function faultOf(bytes: Buffer): string | undefined {
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
 
 /** Counts brackets outside of strings; what it says about malformed JSON does not matter. */
 function exceedsDepth(bytes: Buffer): boolean {
   let depth = 0
   for (let index = 0; index < bytes.length; index++) {
-    switch (bytes[index]) {
-      case QUOTE:
-        index = endOfString(bytes, index)
-        break
-      case 0x7b: // {
-      case 0x5b: // [
-        if (++depth > MAX_BODY_DEPTH) return true
-        break
-      case 0x7d: // }
-      case 0x5d: // ]
-        depth--
-    }
+    const byte = bytes[index]
+    if (byte === QUOTE) index = endOfString(bytes, index)
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth--
+    if (depth > MAX_BODY_DEPTH) return true
   }
   return false
 }

@@ -1,6 +1,6 @@
 /** The server's log: JSON lines that never carry a document, a token, a key, a query string or a client's text. */
 import { pino, type DestinationStream, type Logger } from 'pino'
-import { NimbusError, type NimbusErrorCode } from '../errors.js'
+import type { NimbusError, NimbusErrorCode } from '../errors.js'
 
 export type { Logger } from 'pino'
 

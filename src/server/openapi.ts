@@ -37,7 +37,10 @@ function documentOf(routes: readonly DescribedRoute[]): unknown {
     const path = route.url.replaceAll(/:(\w+)/g, '{$1}')
     paths.set(path, { ...paths.get(path), [route.method.toLowerCase()]: operationOf(route) })
   }
-  const schemas = Object.entries(NAMED_SCHEMAS).map(([name, schema]) => [name, membersReferred(schema)])
+  const schemas = Object.entries(NAMED_SCHEMAS).map(([name, schema]): [string, unknown] => [
+    name,
+    membersReferred(schema),
+  ])
   return {
     openapi: '3.1.0',
     info: { title: 'nimbus', version: '1', description: 'Encrypted document storage. Times are RFC 3339 in UTC.' },
@@ -52,16 +55,19 @@ function documentOf(routes: readonly DescribedRoute[]): unknown {
 
 function operationOf({ description, params, query, body }: DescribedRoute): unknown {
   const parameters = [...parametersOf('path', params), ...parametersOf('query', query)]
-  const answers = Object.entries(description.answers).map(([status, content]) => [status, answerOf(status, content)])
+  const answers = Object.entries(description.answers).map(([status, content]): [string, unknown] => [
+    status,
+    answerOf(status, content),
+  ])
   return {
     summary: description.summary,
     ...(description.open === true && { security: [] }),
     ...(parameters.length > 0 && { parameters }),
     ...(body !== undefined && { requestBody: { required: true, ...jsonOf(body) } }),
-    responses: Object.fromEntries([
-      ...answers,
-      ['default', { description: 'A failure, with the status of its code.', ...jsonOf(Failure) }],
-    ]),
+    responses: {
+      ...Object.fromEntries(answers),
+      default: { description: 'A failure, with the status of its code.', ...jsonOf(Failure) },
+    },
   }
 }
 

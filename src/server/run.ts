@@ -1,6 +1,7 @@
 /** Starts the server in the one safe order, and stops it in the reverse one. */
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
+import { createSecureContext } from 'node:tls'
 import type { StartConfig, TlsConfig } from '../config/start.js'
 import { NimbusError, systemErrorCode } from '../errors.js'
 import { openKeyProvider } from '../keys/open.js'
@@ -106,7 +107,17 @@ function warnOfUnlockedKeys(log: Logger): void {
 }
 
 function readTls({ certFile, keyFile }: TlsConfig): { cert: Buffer; key: Buffer } {
-  return { cert: readPem('--tls-cert', certFile), key: readPem('--tls-key', keyFile) }
+  const tls = { cert: readPem('--tls-cert', certFile), key: readPem('--tls-key', keyFile) }
+  try {
+    createSecureContext(tls)
+  } catch (error) {
+    throw new NimbusError('config_invalid', `--tls-cert ${certFile} and --tls-key ${keyFile} do not go together`, {
+      remediation: 'Give a PEM certificate chain and the private key of its first certificate.',
+      path: certFile,
+      cause: error,
+    })
+  }
+  return tls
 }
 
 function readPem(flag: string, file: string): Buffer {
