@@ -1,6 +1,7 @@
 /** One stage of a script: says what runs, for how long, and, when it fails, everything the command printed. */
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -54,7 +55,9 @@ export async function stage(name, work) {
   const seconds = () => `${((performance.now() - startedAt) / 1000).toFixed(1)} s`
   let latest = ''
   const heartbeat = setInterval(() => {
-    console.log(`${paint(2, '...')} ${name.padEnd(13)} ${seconds().padStart(8)}  ${latest.trim().slice(0, 90)}`)
+    console.log(
+      `${paint(2, '...')} ${name.padEnd(13)} ${seconds().padStart(8)}  ${stripVTControlCharacters(latest).trim().slice(0, 90)}`,
+    )
   }, heartbeatMs)
   try {
     const outcome = await work((line) => (latest = line))

@@ -95,7 +95,7 @@ describe.each(formats)('a store over a $name file', ({ profile }) => {
         ? 'written'
         : outcome.reason instanceof StatementError
           ? `${outcome.reason.kind} at ${String(outcome.reason.step)}`
-          : outcome.reason,
+          : String(outcome.reason),
     )
     expect(kinds).toEqual([
       'written',
