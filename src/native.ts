@@ -8,8 +8,6 @@ import { NimbusError, type ErrorDetail, type NimbusErrorCode } from './errors.js
 export type { LockedMemory, MasterKey, WrappingKey } from '../index.js'
 export type Dek = Addon.Dek
 export type FileLock = Addon.FileLock
-/** `other_key`: another wrapping key made it; `altered`: this one did, and something was changed since. */
-export type UnwrapOutcome = ReturnType<Addon.WrappingKey['unwrap']>
 
 export type SqlParameter = null | number | string | boolean | Uint8Array
 export type SqlValue = null | number | string | Uint8Array
