@@ -43,7 +43,9 @@ const checks = [
     name: 'rust docs',
     lane: 'cargo',
     needs: ['addon'],
-    check: cargo(['doc', '--no-deps', '--document-private-items'], { RUSTDOCFLAGS: '-D warnings -A rustdoc::private-intra-doc-links' }),
+    check: cargo(['doc', '--no-deps', '--document-private-items'], {
+      RUSTDOCFLAGS: '-D warnings -A rustdoc::private-intra-doc-links',
+    }),
   },
   { name: 'rust tests', lane: 'cargo', needs: ['addon'], check: cargo(['test', '--no-fail-fast'], {}) },
   { name: 'tests', lane: 'alone', needs: ['addon', 'typescript'], check: command(['node_modules/.bin/vitest', 'run']) },

@@ -13,7 +13,12 @@ const prefixed = (part: Uint8Array): Buffer => {
 }
 
 /** HKDF-SHA256 (RFC 5869) with `info` = length-prefixed label and context. */
-export function derive(secret: Uint8Array, salt: Uint8Array, label: string, context: Uint8Array = new Uint8Array()): Buffer {
+export function derive(
+  secret: Uint8Array,
+  salt: Uint8Array,
+  label: string,
+  context: Uint8Array = new Uint8Array(),
+): Buffer {
   const info = Buffer.concat([prefixed(Buffer.from(`nimbus/v1/${label}`)), prefixed(context)])
   return Buffer.from(hkdfSync('sha256', secret, salt, info, 32))
 }
