@@ -15,6 +15,7 @@ const benchmarks = {
   encryption: () => import('./server/encryption.mjs'),
   'point-read': () => import('./server/point-read.mjs'),
   growth: () => import('./server/growth.mjs'),
+  'cold-start': () => import('./cli/cold-start.mjs'),
 }
 
 const names = argv.length > 2 ? argv.slice(2) : Object.keys(benchmarks)

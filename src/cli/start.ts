@@ -1,8 +1,8 @@
 /** `nimbus start`: serves until it is told to stop. */
 import { constants } from 'node:os'
-import { SETTINGS, type Setting, type SettingGroup } from '../config/settings.js'
+import { SETTINGS, flagSpec, type Setting, type SettingGroup } from '../config/settings.js'
 import { resolveStartConfig } from '../config/start.js'
-import { flagSpec } from '../config/settings.js'
+import { ERROR_CODES, toNimbusError } from '../errors.js'
 import type { Command, HelpFlag, HelpSection } from './command.js'
 
 export const start: Command = {
@@ -13,8 +13,13 @@ export const start: Command = {
   sections: settingSections(),
   async run(argv, { env, print }) {
     const config = resolveStartConfig(argv, env)
-    const { createLogger, runServer } = await import('../server/run.js')
+    const { createLogger, describeForLog, runServer } = await import('../server/run.js')
     const log = createLogger()
+    // What nobody foresaw may have left anything half done in memory; the files are sound at any instant.
+    process.on('uncaughtException', (error) => {
+      log.fatal({ error: describeForLog(toNimbusError(error)) }, 'unexpected failure')
+      process.exit(ERROR_CODES.internal.exitCode)
+    })
     try {
       const server = await runServer(config, log)
       const stopped = untilSignalled()

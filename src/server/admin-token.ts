@@ -1,5 +1,5 @@
 /** The admin token: made at the first start, kept in a file of its owner, followed while the server runs. */
-import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { NimbusError, fromSystemError, systemErrorCode } from '../errors.js'
@@ -9,16 +9,16 @@ import { createDirectory, createFileExclusive, replaceFile } from '../native.js'
 const TOKEN = /^[A-Za-z0-9._~+/-]{32,512}=*$/
 const RECHECK_MS = 1000
 
-/** Knows the digest of the token only; the file is read again when it was replaced. */
+/** Knows the token that is good now; the file is read again when it was replaced. */
 export class AdminToken {
   readonly file: string
-  #digest: Buffer
+  #token: Buffer
   #identity: string
   #checkedAt = 0
 
   private constructor(file: string, token: string, identity: string) {
     this.file = file
-    this.#digest = digestOf(token)
+    this.#token = Buffer.from(token)
     this.#identity = identity
   }
 
@@ -44,16 +44,19 @@ export class AdminToken {
   }
 
   /**
-   * Compares digests in constant time. A replaced file counts at once for the new token, and within a second for the old
-   * one; a file that is gone or malformed for the moment changes nothing.
+   * Compares in constant time. A replaced file counts at once for the new token, and within a second for the old one; a
+   * file that is gone or malformed for the moment changes nothing.
    */
   accepts(presented: string): boolean {
-    const digest = digestOf(presented)
-    if (!timingSafeEqual(digest, this.#digest)) {
-      return this.#refresh() && timingSafeEqual(digest, this.#digest)
-    }
+    if (!this.#equals(presented)) return this.#refresh() && this.#equals(presented)
     if (performance.now() - this.#checkedAt < RECHECK_MS) return true
-    return !this.#refresh() || timingSafeEqual(digest, this.#digest)
+    return !this.#refresh() || this.#equals(presented)
+  }
+
+  /** The length is no secret: every token that nimbus makes has the same. */
+  #equals(presented: string): boolean {
+    const bytes = Buffer.from(presented)
+    return bytes.length === this.#token.length && timingSafeEqual(bytes, this.#token)
   }
 
   /** Whether the file holds another token than before. */
@@ -62,7 +65,7 @@ export class AdminToken {
     try {
       const identity = identityOf(this.file)
       if (identity === undefined || identity === this.#identity) return false
-      this.#digest = digestOf(readToken(this.file))
+      this.#token = Buffer.from(readToken(this.file))
       this.#identity = identity
       return true
     } catch (error) {
@@ -84,10 +87,6 @@ function newToken(): string {
 
 function encode(token: string): Buffer {
   return Buffer.from(`${JSON.stringify({ token })}\n`)
-}
-
-function digestOf(token: string): Buffer {
-  return hash('sha256', token, 'buffer')
 }
 
 /** Changes whenever the file is replaced or written; undefined while there is none. */

@@ -7,13 +7,23 @@ export type { Logger } from 'pino'
 /** More than this waiting for a stalled reader of the log is dropped: the log must not eat the server's memory. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024
 
+/** A write for each line costs more than a point read. */
+const WRITTEN_TOGETHER_BYTES = 8 * 1024
+const FLUSH_MS = 200
+
 export function createLogger(destination: DestinationStream = stderr()): Logger {
   return pino({ base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination)
 }
 
-/** Written without waiting, so that a slow terminal does not block the event loop. */
+/** Written without waiting, so that a slow terminal does not block the event loop, and many lines at a time. */
 function stderr(): DestinationStream {
-  return pino.destination({ fd: 2, sync: false, maxLength: MAX_BUFFERED_BYTES })
+  return pino.destination({
+    fd: 2,
+    sync: false,
+    minLength: WRITTEN_TOGETHER_BYTES,
+    periodicFlush: FLUSH_MS,
+    maxLength: MAX_BUFFERED_BYTES,
+  })
 }
 
 /** What the log says about a failure. */

@@ -13,7 +13,7 @@ import type { App } from './app-types.js'
 import { postureOf } from './encryption-posture.js'
 import type { Logger } from './log.js'
 
-export { createLogger } from './log.js'
+export { createLogger, describeForLog } from './log.js'
 
 export interface RunningServer {
   /** Where it listens: `http://127.0.0.1:8080`. */

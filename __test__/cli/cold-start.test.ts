@@ -1,0 +1,41 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { newHome, startServer, type Environment } from '../support/cli.js'
+
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const ROUNDS = 11
+
+function milliseconds(args: readonly string[], env: Environment): number {
+  const startedAt = performance.now()
+  expect(spawnSync(process.execPath, args, { env }).status).toBe(0)
+  return performance.now() - startedAt
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
+}
+
+it('nimbus encryption status starts about as fast as Node does', async () => {
+  const home = newHome()
+  const server = await startServer(home)
+  await server.request('POST', '/api/tenants', { id: 'demo' })
+  const node: number[] = []
+  const status: number[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    node.push(milliseconds(['-e', '0'], home.env))
+    status.push(milliseconds([MAIN, 'encryption', 'status'], home.env))
+  }
+  // 80 ms on a machine that is left alone (bench/cli measures that); one where Node itself is slow is given more.
+  expect(median(status) - median(node)).toBeLessThan(Math.max(80, 1.5 * median(node)))
+})
+
+it('nimbus encryption status loads no server and no schema library', () => {
+  const { env } = newHome()
+  const { stderr } = spawnSync(process.execPath, [MAIN, 'encryption', 'status'], {
+    env: { ...env, NODE_DEBUG: 'esm,module' },
+    encoding: 'utf8',
+  })
+  expect(stderr).toContain('encryption-status.js')
+  for (const name of ['fastify', 'typebox', 'pino', 'ajv']) expect(stderr).not.toContain(`node_modules/${name}`)
+})
