@@ -8,6 +8,7 @@ import { rejectionOf } from '../support/failure.js'
 interface Thing {
   readonly id: string
   isOpen: boolean
+  isSpent: boolean
 }
 
 function makePool(options: Partial<PoolOptions<Thing>> = {}) {
@@ -20,7 +21,7 @@ function makePool(options: Partial<PoolOptions<Thing>> = {}) {
       open += 1
       most.open = Math.max(most.open, open)
       await delay(1)
-      return { id, isOpen: true }
+      return { id, isOpen: true, isSpent: false }
     },
     async close(thing) {
       thing.isOpen = false
@@ -28,6 +29,7 @@ function makePool(options: Partial<PoolOptions<Thing>> = {}) {
       log.push(`close ${thing.id}`)
       open -= 1
     },
+    isSpent: (thing) => thing.isSpent,
     maxOpen: 3,
     idleMs: 60_000,
     ...options,
@@ -101,7 +103,7 @@ describe('a pool', () => {
         attempts += 1
         await delay(1)
         if (attempts === 1) throw new Error('no')
-        return { id, isOpen: true }
+        return { id, isOpen: true, isSpent: false }
       },
     })
     const outcomes = await Promise.allSettled([1, 2, 3].map(() => pool.use('a', async () => undefined)))
@@ -117,13 +119,30 @@ describe('a pool', () => {
       async open(id) {
         await delay(5)
         if (id === 'bad') throw new Error('no')
-        return { id, isOpen: true }
+        return { id, isOpen: true, isSpent: false }
       },
     })
     const bad = pool.use('bad', async () => undefined)
     const good = pool.use('good', async ({ id }) => id)
     await expect(bad).rejects.toThrow('no')
     expect(await good).toBe('good')
+  })
+
+  it('lets nobody use what is spent: those inside finish, the others get it opened anew', async () => {
+    const { pool, log } = makePool()
+    const letGo = new Signal()
+    const inside = pool.use('a', async (thing) => {
+      thing.isSpent = true
+      await letGo.fired
+      expect(thing.isOpen).toBe(true)
+      log.push('left')
+    })
+    await delay(5)
+    expect(pool.peek('a')).toBeUndefined()
+    const others = [1, 2].map(() => pool.use('a', async (thing) => thing.isSpent))
+    letGo.fire()
+    expect(await Promise.all([inside, ...others])).toEqual([undefined, false, false])
+    expect(log).toEqual(['open a', 'left', 'close a', 'open a'])
   })
 
   it('finishes running work before it closes, and takes on no more', async () => {

@@ -19,6 +19,7 @@ import { createProtected, markActive, markDeleting, openProtected } from '../../
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
 import type { FileSubject } from '../../src/keys/subject.js'
 import { SqliteStore } from '../../src/native.js'
+import { OpenTenant } from '../../src/tenants/sqlite/open-tenant.js'
 import { rejectionOf } from '../support/failure.js'
 import { writeIn } from '../support/directory.js'
 import { allDocuments, fieldsOf } from './contract/home.js'
@@ -377,6 +378,21 @@ describe('an open tenant', () => {
       ])
     },
   )
+})
+
+describe('a catalog', () => {
+  it('is in doubt after a failure of the store, and not after a statement that was refused', async () => {
+    const home = await makeSqliteHome('plain')
+    await makeTenants(home, 'demo')
+    const store = SqliteStore.open({ path: home.fileOf('demo'), mode: 'open', exclusive: true })
+    const { catalog } = OpenTenant.load(store, home.fileOf('demo'))
+    await store.write([{ sql: 'CREATE TABLE docs_2 (seq INTEGER)' }])
+    await expect(catalog.ensure('others')).rejects.toThrow('already exists')
+    expect(catalog.isDoubtful).toBe(false)
+    await store.close()
+    expect(await rejectionOf(catalog.ensure('others'))).toMatchObject({ code: 'shutting_down' })
+    expect(catalog.isDoubtful).toBe(true)
+  })
 })
 
 describe('a thousand tenants', () => {

@@ -5,6 +5,7 @@ export class KeyedLocks {
   readonly #last = new Map<string, Promise<void>>()
 
   async run<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
+    if (keys.length === 0) return work()
     const before = keys.map((key) => this.#last.get(key) ?? Promise.resolve())
     const turn = new Signal()
     for (const key of keys) this.#last.set(key, turn.fired)
@@ -23,8 +24,8 @@ export class TableGates {
   readonly #gates = new Map<string, Gate>()
 
   async shared<T>(tables: readonly string[], work: () => Promise<T>): Promise<T> {
+    for (let shut = this.#firstShut(tables); shut !== undefined; shut = this.#firstShut(tables)) await shut.fired
     const gates = tables.map((table) => this.#gate(table))
-    for (let shut = firstShut(gates); shut !== undefined; shut = firstShut(gates)) await shut.fired
     for (const gate of gates) gate.inside += 1
     try {
       return await work()
@@ -33,12 +34,13 @@ export class TableGates {
         gate.inside -= 1
         if (gate.inside === 0) gate.emptied?.fire()
       }
+      for (const table of tables) this.#forgetUnused(table)
     }
   }
 
   async exclusive<T>(table: string, work: () => Promise<T>): Promise<T> {
+    for (let shut = this.#firstShut([table]); shut !== undefined; shut = this.#firstShut([table])) await shut.fired
     const gate = this.#gate(table)
-    while (gate.reopened !== undefined) await gate.reopened.fired
     const reopened = new Signal()
     gate.reopened = reopened
     try {
@@ -51,6 +53,7 @@ export class TableGates {
       gate.emptied = undefined
       gate.reopened = undefined
       reopened.fire()
+      this.#forgetUnused(table)
     }
   }
 
@@ -62,6 +65,20 @@ export class TableGates {
     }
     return gate
   }
+
+  #firstShut(tables: readonly string[]): Signal | undefined {
+    for (const table of tables) {
+      const reopened = this.#gates.get(table)?.reopened
+      if (reopened !== undefined) return reopened
+    }
+    return undefined
+  }
+
+  /** Anybody can name a table that does not exist; no memory is kept of it. */
+  #forgetUnused(table: string): void {
+    const gate = this.#gates.get(table)
+    if (gate?.inside === 0 && gate.reopened === undefined) this.#gates.delete(table)
+  }
 }
 
 interface Gate {
@@ -70,10 +87,6 @@ interface Gate {
   reopened: Signal | undefined
   /** Set while whoever shut the gate waits for those inside to leave. */
   emptied: Signal | undefined
-}
-
-function firstShut(gates: readonly Gate[]): Signal | undefined {
-  return gates.find((gate) => gate.reopened !== undefined)?.reopened
 }
 
 /** Something that happens once. */

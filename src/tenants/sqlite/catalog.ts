@@ -1,6 +1,6 @@
 /** The tables of one open tenant, in memory as they are in its file: nobody else writes to it while it is open. */
 import { NimbusError } from '../../errors.js'
-import type { SqliteStore } from '../../native.js'
+import { type SqliteStore, StatementError, type Step } from '../../native.js'
 import { type JsonValue, isJsonObject, parseJson } from '../json.js'
 import { decodeSchema } from '../schema.js'
 import type { SchemaChange } from './schema-change.js'
@@ -15,6 +15,7 @@ export class Catalog {
   readonly #making = new Map<string, Promise<DocumentTable>>()
 
   #lastId: number
+  #isDoubtful = false
 
   private constructor(store: SqliteStore, tables: Map<string, DocumentTable>) {
     this.#store = store
@@ -28,6 +29,11 @@ export class Catalog {
     const rows = parseJson(String(store.get(sql, [])?.[0]))
     const tables = Array.isArray(rows) ? rows.map((row) => decodeTable(row, path)) : []
     return new Catalog(store, new Map(tables.map((table) => [table.name, table])))
+  }
+
+  /** After a failure of the disk the file may hold a change that is missing here: the tenant must be opened anew. */
+  get isDoubtful(): boolean {
+    return this.#isDoubtful
   }
 
   /** `undefined` if the table was never made. */
@@ -49,7 +55,7 @@ export class Catalog {
 
   /** Carries out a change of a table's schema that was planned on the table's present state. */
   async apply({ steps, after }: SchemaChange): Promise<void> {
-    await this.#store.write([...steps])
+    await this.#write([...steps])
     this.#tables.set(after.name, after)
   }
 
@@ -61,7 +67,7 @@ export class Catalog {
     }
     this.#lastId += 1
     const table: DocumentTable = { id: this.#lastId, name, schema: undefined, keys: new Map(), indexes: new Map() }
-    await this.#store.write([
+    await this.#write([
       { sql: createDocsSql(table) },
       {
         sql: "INSERT INTO nimbus_tables (id, name, keys, indexes) VALUES (?1, ?2, '{}', '{}')",
@@ -70,6 +76,15 @@ export class Catalog {
     ])
     this.#tables.set(name, table)
     return table
+  }
+
+  async #write(steps: Step[]): Promise<void> {
+    try {
+      await this.#store.write(steps)
+    } catch (error) {
+      this.#isDoubtful ||= !(error instanceof StatementError)
+      throw error
+    }
   }
 }
 

@@ -5,6 +5,8 @@ import { Signal } from '../locks.js'
 export interface PoolOptions<T> {
   readonly open: (id: string) => Promise<T>
   readonly close: (opened: T) => Promise<void>
+  /** Whether it may be used no more, and is to be opened anew as soon as those who use it have left. */
+  readonly isSpent: (opened: T) => boolean
   /** Reached only while all of them are in use; the next one then waits for the first that is not. */
   readonly maxOpen: number
   readonly idleMs: number
@@ -45,7 +47,7 @@ export class Pool<T> {
   /** The tenant if it is open, for work that is done before control returns to the event loop. */
   peek(id: string): T | undefined {
     const entry = this.#entries.get(id)
-    if (entry?.opened === undefined || entry.closing !== undefined) return undefined
+    if (entry?.opened === undefined || entry.closing !== undefined || this.#isSpent(entry)) return undefined
     entry.lastUsedMs = performance.now()
     return entry.opened
   }
@@ -58,6 +60,7 @@ export class Pool<T> {
     } finally {
       entry.users -= 1
       entry.lastUsedMs = performance.now()
+      if (isIdle(entry) && this.#isSpent(entry)) void this.#close(id, entry)
       this.#notifyReleased()
     }
   }
@@ -84,6 +87,7 @@ export class Pool<T> {
       if (this.#isClosed) throw new NimbusError('shutting_down', 'the server is stopping')
       const entry = this.#entries.get(id)
       if (entry?.closing !== undefined) await entry.closing
+      else if (entry !== undefined && this.#isSpent(entry)) await this.#release()
       else if (entry !== undefined) return joined(entry)
       else if (this.#entries.size < this.#options.maxOpen) return joined(this.#open(id))
       else await this.#makeRoom()
@@ -126,20 +130,21 @@ export class Pool<T> {
   async #closeIdle(): Promise<void> {
     const before = performance.now() - this.#options.idleMs
     const idle = [...this.#entries].filter(([, entry]) => isIdle(entry) && entry.lastUsedMs < before)
-    await Promise.allSettled(idle.map(([id, entry]) => this.#close(id, entry)))
+    await Promise.all(idle.map(([id, entry]) => this.#close(id, entry)))
   }
 
+  /** Never rejects: what a store could not fold into its file lies in its log, durable, and whoever opens it next reads it. */
   #close(id: string, entry: Entry<T>): Promise<void> {
-    const closing = (async () => {
-      try {
-        await this.#options.close(await entry.opening)
-      } finally {
-        this.#entries.delete(id)
-        this.#notifyReleased()
-      }
+    entry.closing = (async () => {
+      await Promise.allSettled([entry.opening.then((opened) => this.#options.close(opened))])
+      this.#entries.delete(id)
+      this.#notifyReleased()
     })()
-    entry.closing = closing
-    return closing
+    return entry.closing
+  }
+
+  #isSpent({ opened }: Entry<T>): boolean {
+    return opened !== undefined && this.#options.isSpent(opened)
   }
 
   #release(): Promise<void> {

@@ -65,6 +65,7 @@ class SqliteProvider implements TenantProvider {
     this.#pool = new Pool({
       open: (id) => this.#openTenant(id),
       close: (tenant) => this.#closeTenant(tenant),
+      isSpent: ({ catalog }) => catalog.isDoubtful,
       maxOpen: maxOpenTenants ?? MAX_OPEN_TENANTS,
       idleMs: idleMs ?? IDLE_MS,
     })

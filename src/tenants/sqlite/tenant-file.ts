@@ -58,7 +58,7 @@ export class TenantFile {
   /**
    * An empty tenant, durable. Returns when it was created, in milliseconds.
    *
-   * @throws `target_exists` for a file that is there already; then nothing was written. After any other error all is removed again.
+   * @throws `target_exists` for a file that is there already; nothing is changed then. After any other error all is removed again.
    */
   async create(): Promise<number> {
     if (this.#encryption === undefined) return this.#createPlain()
@@ -71,7 +71,7 @@ export class TenantFile {
       file.dek.close()
       return createdAtMs
     } catch (error) {
-      await removeProtected(file)
+      await giveUp(() => removeProtected(file))
       throw error
     }
   }
@@ -117,7 +117,9 @@ export class TenantFile {
       removeFileDurably(marker)
       return createdAtMs
     } catch (error) {
-      removeMarked(this.path, CREATING_SUFFIX)
+      await giveUp(async () => {
+        removeMarked(this.path, CREATING_SUFFIX)
+      })
       throw error
     }
   }
@@ -132,6 +134,11 @@ export class TenantFile {
       await store.close()
     }
   }
+}
+
+/** What cannot be removed now, on a disk that fails, the next start removes: the error to report is the one before. */
+async function giveUp(remove: () => Promise<void>): Promise<void> {
+  await Promise.allSettled([remove()])
 }
 
 /** Removes what a plain file's marker condemns, the marker last. */
