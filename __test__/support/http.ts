@@ -45,6 +45,8 @@ export interface TestApp {
   readonly origin: string
   /** Everything that was logged so far. */
   readonly logged: () => string
+  /** How many requests the server has begun to read. */
+  readonly begun: () => number
   request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   close(): Promise<void>
 }
@@ -62,10 +64,13 @@ export async function startTestApp(limits?: AdmissionLimits): Promise<TestApp> {
   })
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   onTestFinished(() => app.close())
+  let begun = 0
+  app.server.on('request', () => begun++)
   return {
     tenants,
     origin,
     logged: () => logged,
+    begun: () => begun,
     request: (method, path, body, headers) => requestJson(origin + path, TOKEN, method, body, headers),
     close: () => app.close(),
   }

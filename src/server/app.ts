@@ -1,6 +1,6 @@
 /** The HTTP application: Fastify with nimbus' own parsing, checking, guarding and answering, and all routes. */
 import { randomBytes } from 'node:crypto'
-import { createServer as createHttpServer, type Server } from 'node:http'
+import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import fastify from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -37,6 +37,7 @@ export interface AppOptions {
 /** How long a client may take, so that slow ones cannot hold the server's connections. */
 const HEAD_TIMEOUT_MS = 15_000
 const REQUEST_TIMEOUT_MS = 60_000
+const CONNECTION_CHECK_MS = 5_000
 /** Longer than proxies usually keep their side open, so that it is they who close. */
 const KEEP_ALIVE_MS = 72_000
 /** No byte in either direction: a reader that stalled. Long, since a schema over many documents takes its time. */
@@ -59,14 +60,7 @@ export function createApp({ tenants, posture, tokens, log, limits = DEFAULT_LIMI
     genReqId: requestIds(),
     routerOptions: { maxParamLength: MAX_PATH_PART_CHARACTERS },
     clientErrorHandler: answerClientError,
-    serverFactory: (handler) => {
-      const server: Server =
-        tls === undefined
-          ? createHttpServer(handler)
-          : createHttpsServer({ cert: tls.cert, key: tls.key, minVersion: 'TLSv1.3' }, handler)
-      limitSlowClients(server)
-      return server
-    },
+    serverFactory: (handler) => createHttp(handler, tls),
     // What does not even reach a router's hooks, such as a malformed path.
     frameworkErrors: (error, request, reply) => {
       void guard.refuse(error, request, reply)
@@ -112,10 +106,18 @@ function requestIds(): () => string {
   return () => `${prefix}-${(++count).toString(36)}`
 }
 
-function limitSlowClients(server: Server): void {
-  server.headersTimeout = HEAD_TIMEOUT_MS
-  server.requestTimeout = REQUEST_TIMEOUT_MS
-  server.keepAliveTimeout = KEEP_ALIVE_MS
+function createHttp(handler: RequestListener, tls: AppOptions['tls']): Server {
+  const limits = {
+    headersTimeout: HEAD_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CONNECTION_CHECK_MS,
+  }
+  const server: Server =
+    tls === undefined
+      ? createHttpServer(limits, handler)
+      : createHttpsServer({ ...limits, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.3' }, handler)
   server.maxConnections = MAX_CONNECTIONS
   server.setTimeout(IDLE_SOCKET_MS)
+  return server
 }

@@ -137,17 +137,19 @@ function readPem(flag: string, file: string): Buffer {
 }
 
 async function listen(app: App, { host, port, tls }: StartConfig): Promise<string> {
+  // Whatever a resolver makes of this name, it is meant to be loopback; and two sockets would be two servers to stop.
+  const address = host === 'localhost' ? '127.0.0.1' : host
   try {
-    await app.listen({ host, port })
+    await app.listen({ host: address, port })
   } catch (error) {
     const reason = systemErrorCode(error)
     const why = reason === 'EADDRINUSE' ? 'another process listens there' : (reason ?? 'unknown error')
     throw new NimbusError('port_in_use', `cannot listen on ${host}:${port}: ${why}`, { cause: error })
   }
-  const address = app.server.address()
-  const bound = typeof address === 'object' && address !== null ? address.port : port
-  const name = host.includes(':') ? `[${host}]` : host
-  return `${tls === undefined ? 'http' : 'https'}://${name}:${bound}`
+  const bound = app.server.address()
+  const boundPort = typeof bound === 'object' && bound !== null ? bound.port : port
+  const name = address.includes(':') ? `[${address}]` : address
+  return `${tls === undefined ? 'http' : 'https'}://${name}:${boundPort}`
 }
 
 /** Idle connections are closed as soon as they are; one that is still busy after `graceMs` is cut off. */
