@@ -84,8 +84,8 @@ function explain(url) {
   Try it in another terminal:
 
 TOKEN=$(node -p 'JSON.parse(fs.readFileSync("${tokenFile}")).token')
-curl ${url}/api/tenants ${request} -d '{"id":"acme"}'
-curl ${url}/api/tenants/acme/documents ${request} -d '{"table":"notes","fields":{"title":"hello"}}'
+curl -sSw "\\n" ${url}/api/tenants ${request} -d '{"id":"acme"}'
+curl -sSw "\\n" ${url}/api/tenants/acme/documents ${request} -d '{"table":"notes","fields":{"title":"hello"}}'
 head -c 64 '${join(dataDir, 'acme.sqlite3')}' | od -c
 
   Ctrl-C stops the server; the same command starts it again on the same data.
