@@ -1,7 +1,9 @@
+import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { startTestApp } from '../support/http.js'
+import { DEFAULT_LIMITS } from '../../src/server/admission.js'
+import { TOKEN, startTestApp } from '../support/http.js'
 
-const roomy = { requests: 1000, bytes: 64 * 1024 * 1024, queuedBytes: 64 * 1024 * 1024 }
+const roomy = DEFAULT_LIMITS
 const insert = { table: 't', fields: { text: 'x'.repeat(1000) } }
 
 /** A gate that holds every write until it is opened. */
@@ -16,7 +18,7 @@ function gate(): { closed: Promise<void>; open: () => void } {
 describe('under overload', () => {
   it.each([
     ['requests', { ...roomy, requests: 3 }],
-    ['bytes', { ...roomy, bytes: 3500 }],
+    ['bytes of bodies', { ...roomy, bodyBytes: 3500 }],
   ])('the server refuses what exceeds its limit of %s, and recovers', async (_what, limits) => {
     const app = await startTestApp(limits)
     await app.request('POST', '/api/tenants', { id: 'demo' })
@@ -57,14 +59,13 @@ describe('under overload', () => {
 
   it('a client that goes away gives its place back', async () => {
     const app = await startTestApp({ ...roomy, requests: 1 })
-    app.tenants.queuedBytes = 0
     await app.request('POST', '/api/tenants', { id: 'demo' })
     const held = gate()
     app.tenants.gate = () => held.closed
     const aborted = new AbortController()
     const url = `${app.origin}/api/tenants/demo/documents`
     const headers = {
-      authorization: `Bearer nimbus_0123456789abcdefghijklmnopqrstuvwxyz`,
+      authorization: `Bearer ${TOKEN}`,
       'content-type': 'application/json',
     }
     const pending = fetch(url, { method: 'POST', headers, body: JSON.stringify(insert), signal: aborted.signal })
@@ -74,5 +75,28 @@ describe('under overload', () => {
     await expect.poll(async () => (await app.request('GET', '/metrics')).text).toContain('requests_in_flight 0\n')
     expect((await app.request('GET', '/metrics')).text).toContain('status="499"')
     held.open()
+  })
+
+  it('slow readers of large answers keep nobody from small ones', async () => {
+    const app = await startTestApp({ ...roomy, answerBytes: 16 * 1024 * 1024 })
+    await app.request('POST', '/api/tenants', { id: 'demo' })
+    const large = { table: 't', fields: { text: 'x'.repeat(1_000_000) } }
+    const [first] = await Promise.all(
+      Array.from({ length: 12 }, () => app.request('POST', '/api/tenants/demo/documents', large)),
+    )
+    const list = '/api/tenants/demo/documents/t'
+    expect((await app.request('GET', list)).status).toBe(200)
+
+    const stalled = connect(Number(new URL(app.origin).port), '127.0.0.1')
+    stalled.pause()
+    stalled.write(`GET ${list} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${TOKEN}\r\n\r\n`)
+    await expect.poll(async () => (await app.request('GET', '/metrics')).text).toMatch(/answer_bytes 12\d{6}\n/)
+    expect((await app.request('GET', list)).body.error.code).toBe('overloaded')
+    expect((await app.request('POST', '/api/tenants/demo/query', { table: 't' })).status).toBe(503)
+    expect((await app.request('GET', `${list}/${first?.body.id}`)).status).toBe(200)
+    expect((await app.request('POST', '/api/tenants/demo/documents', insert)).status).toBe(201)
+
+    stalled.destroy()
+    await expect.poll(async () => (await app.request('GET', list)).status).toBe(200)
   })
 })

@@ -4,16 +4,24 @@ import { NimbusError } from '../errors.js'
 export interface AdmissionLimits {
   /** Requests that have been admitted and whose answer has not left yet. */
   readonly requests: number
-  /** Bytes of the bodies and answers of those requests. */
-  readonly bytes: number
+  /** Bytes of the bodies of those requests. Parsed and on its way to the disk, a body takes about ten times its size. */
+  readonly bodyBytes: number
+  /**
+   * Bytes of answers that wait for their reader. From a half of it on no large read is begun, so that slow readers of large
+   * answers cannot keep the server from giving small ones.
+   */
+  readonly answerBytes: number
   /** Bytes of writes that wait for a group commit. */
   readonly queuedBytes: number
 }
 
+const MEBIBYTE = 1024 * 1024
+
 export const DEFAULT_LIMITS: AdmissionLimits = {
   requests: 4096,
-  bytes: 64 * 1024 * 1024,
-  queuedBytes: 64 * 1024 * 1024,
+  bodyBytes: 32 * MEBIBYTE,
+  answerBytes: 256 * MEBIBYTE,
+  queuedBytes: 32 * MEBIBYTE,
 }
 
 /** Sent with every `overloaded`: group commits clear their queue in well under this. */
@@ -25,7 +33,8 @@ export class Admission {
   readonly #limits: AdmissionLimits
   readonly #readQueuedBytes: () => number
   #requests = 0
-  #bytes = 0
+  #bodyBytes = 0
+  #answerBytes = 0
   #shed = 0
   #queuedBytes = 0
   #sampledAt = Number.NEGATIVE_INFINITY
@@ -39,8 +48,12 @@ export class Admission {
     return this.#requests
   }
 
-  get bytes(): number {
-    return this.#bytes
+  get bodyBytes(): number {
+    return this.#bodyBytes
+  }
+
+  get answerBytes(): number {
+    return this.#answerBytes
   }
 
   /** Requests refused so far. */
@@ -50,25 +63,37 @@ export class Admission {
 
   /** Admits a request whose body has `bodyBytes`, or throws `overloaded`. `now` in milliseconds. */
   enter(bodyBytes: number, now: number): void {
-    const { requests, bytes, queuedBytes } = this.#limits
-    const full = this.#requests >= requests || this.#bytes + bodyBytes > bytes || this.#sampleQueue(now) > queuedBytes
-    if (full) {
-      this.#shed++
-      throw new NimbusError('overloaded', 'the server takes on no more work at the moment')
-    }
+    const limits = this.#limits
+    const full =
+      this.#requests >= limits.requests ||
+      this.#bodyBytes + bodyBytes > limits.bodyBytes ||
+      this.#answerBytes > limits.answerBytes ||
+      this.#sampleQueue(now) > limits.queuedBytes
+    if (full) this.#refuse()
     this.#requests++
-    this.#bytes += bodyBytes
+    this.#bodyBytes += bodyBytes
   }
 
-  /** Counts an answer that an admitted request is about to send: a slow reader keeps it in memory. */
+  /** Throws `overloaded` unless an admitted request may begin a large read. */
+  beginLargeRead(): void {
+    if (this.#answerBytes > this.#limits.answerBytes / 2) this.#refuse()
+  }
+
+  /** Counts an answer that an admitted request is about to send. */
   hold(answerBytes: number): void {
-    this.#bytes += answerBytes
+    this.#answerBytes += answerBytes
   }
 
-  /** Ends an admitted request; `bytes` is what it entered with and held. */
-  leave(bytes: number): void {
+  /** Ends an admitted request, with the bytes that it entered with and held. */
+  leave(bodyBytes: number, answerBytes: number): void {
     this.#requests--
-    this.#bytes -= bytes
+    this.#bodyBytes -= bodyBytes
+    this.#answerBytes -= answerBytes
+  }
+
+  #refuse(): never {
+    this.#shed++
+    throw new NimbusError('overloaded', 'the server takes on no more work at the moment')
   }
 
   /** Asking every open tenant costs more than a request should pay, so the answer is kept for a moment. */

@@ -22,6 +22,7 @@ import { addQueryRoutes } from './routes/queries.js'
 import { addTableSchemaRoutes } from './routes/table-schemas.js'
 import { addTenantRoutes } from './routes/tenants.js'
 import { addTransactionRoutes } from './routes/transactions.js'
+import { Turns } from './turns.js'
 import { compileValidator } from './validation.js'
 
 export interface AppOptions {
@@ -90,8 +91,9 @@ export function createApp({ tenants, posture, tokens, log, limits = DEFAULT_LIMI
 
   const description = collectRoutes(app)
   addTenantRoutes(app, tenants)
-  addDocumentRoutes(app, tenants)
-  addQueryRoutes(app, tenants)
+  const turns = new Turns()
+  addDocumentRoutes(app, tenants, turns)
+  addQueryRoutes(app, tenants, turns)
   addTableSchemaRoutes(app, tenants)
   addTransactionRoutes(app, tenants)
   const readings = () => readReadings(tenants, admission)

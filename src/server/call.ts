@@ -1,6 +1,6 @@
 /** What the server keeps of one request from its head to the end of its answer: for metrics, log and admission. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { NimbusError } from '../errors.js'
+import { NimbusError } from '../errors.js'
 import type { Admission } from './admission.js'
 import { describeForLog, type Logger } from './log.js'
 import type { Metrics } from './metrics.js'
@@ -15,10 +15,11 @@ export interface CallObservers {
 }
 
 export class Call {
-  readonly startedAt = performance.now()
+  readonly #startedAt = performance.now()
   readonly #observers: CallObservers
-  /** What the request counts for in the admission; undefined while it is not admitted. */
-  #bytes: number | undefined
+  #isAdmitted = false
+  #bodyBytes = 0
+  #answerBytes = 0
   #failure: NimbusError | undefined
 
   constructor(observers: CallObservers) {
@@ -27,14 +28,21 @@ export class Call {
 
   /** Lets the request in, or throws `overloaded`. */
   enter(bodyBytes: number): void {
-    this.#observers.admission.enter(bodyBytes, this.startedAt)
-    this.#bytes = bodyBytes
+    this.#observers.admission.enter(bodyBytes, this.#startedAt)
+    this.#isAdmitted = true
+    this.#bodyBytes = bodyBytes
+  }
+
+  /** Throws `overloaded` if too many answers wait for their readers, or if nobody waits for this one any more. */
+  beginLargeRead(): void {
+    if (!this.#isAdmitted) throw new NimbusError('overloaded', 'the client has gone away')
+    this.#observers.admission.beginLargeRead()
   }
 
   hold(answerBytes: number): void {
-    if (this.#bytes === undefined) return
+    if (!this.#isAdmitted) return
     this.#observers.admission.hold(answerBytes)
-    this.#bytes += answerBytes
+    this.#answerBytes += answerBytes
   }
 
   fail(error: NimbusError): void {
@@ -44,10 +52,10 @@ export class Call {
   /** Called when the answer has left, or the connection has ended. */
   end(request: FastifyRequest, reply: FastifyReply): void {
     const { admission, metrics, log } = this.#observers
-    if (this.#bytes !== undefined) admission.leave(this.#bytes)
-    this.#bytes = undefined
+    if (this.#isAdmitted) admission.leave(this.#bodyBytes, this.#answerBytes)
+    this.#isAdmitted = false
 
-    const ms = performance.now() - this.startedAt
+    const ms = performance.now() - this.#startedAt
     const route = request.routeOptions.url ?? 'unknown'
     const status = reply.raw.writableFinished ? reply.raw.statusCode : CLIENT_CLOSED_REQUEST
     metrics.observe(request.method, route, status, ms)

@@ -24,10 +24,11 @@ function tenantReadings(provider: TenantProvider): Reading[] {
   ]
 }
 
-function admissionReadings({ requests, bytes, shed }: Admission): Reading[] {
+function admissionReadings({ requests, bodyBytes, answerBytes, shed }: Admission): Reading[] {
   return [
     gauge('nimbus_http_requests_in_flight', 'Requests admitted and not answered yet.', requests),
-    gauge('nimbus_http_bytes_in_flight', 'Bytes of their bodies and of answers that wait for their reader.', bytes),
+    gauge('nimbus_http_body_bytes', 'Bytes of their bodies.', bodyBytes),
+    gauge('nimbus_http_answer_bytes', 'Bytes of large answers that wait for their reader.', answerBytes),
     counter('nimbus_http_requests_shed_total', 'Requests refused with 503 because of too much work.', shed),
   ]
 }

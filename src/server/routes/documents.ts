@@ -14,10 +14,11 @@ import {
   TablePath,
   TenantPath,
 } from '../schemas.js'
+import type { Turns } from '../turns.js'
 
 const ONE = '/api/tenants/:tenant/documents/:table/:id'
 
-export function addDocumentRoutes(app: App, tenants: TenantProvider): void {
+export function addDocumentRoutes(app: App, tenants: TenantProvider, turns: Turns): void {
   app.post(
     '/api/tenants/:tenant/documents',
     {
@@ -88,7 +89,8 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider): void {
     async (request, reply) => {
       const { tenant, table } = request.params
       const store = await tenants.open(tenant)
-      return answer(reply, 200, documentPageJson(await store.list(table, request.query)))
+      await turns.answer(reply, async () => documentPageJson(await store.list(table, request.query)))
+      return reply
     },
   )
 }

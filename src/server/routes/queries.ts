@@ -1,11 +1,11 @@
 /** Routes that select documents by their fields. */
 import type { TenantProvider } from '../../tenants/contract.js'
-import { answer } from '../answer.js'
 import type { App } from '../app-types.js'
 import { documentPageJson, documentsJson } from '../document-json.js'
 import { DocumentList, DocumentPage, NoQuery, PagedQuery, Query, TenantPath } from '../schemas.js'
+import type { Turns } from '../turns.js'
 
-export function addQueryRoutes(app: App, tenants: TenantProvider): void {
+export function addQueryRoutes(app: App, tenants: TenantProvider, turns: Turns): void {
   app.post(
     '/api/tenants/:tenant/query',
     {
@@ -19,7 +19,8 @@ export function addQueryRoutes(app: App, tenants: TenantProvider): void {
     },
     async (request, reply) => {
       const store = await tenants.open(request.params.tenant)
-      return answer(reply, 200, documentsJson(await store.query(request.body)))
+      await turns.answer(reply, async () => documentsJson(await store.query(request.body)))
+      return reply
     },
   )
 
@@ -34,7 +35,8 @@ export function addQueryRoutes(app: App, tenants: TenantProvider): void {
     async (request, reply) => {
       const { page_size: limit, after, ...selection } = request.body
       const store = await tenants.open(request.params.tenant)
-      return answer(reply, 200, documentPageJson(await store.queryPage(selection, { limit, after })))
+      await turns.answer(reply, async () => documentPageJson(await store.queryPage(selection, { limit, after })))
+      return reply
     },
   )
 }
