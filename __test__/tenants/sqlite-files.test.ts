@@ -4,6 +4,8 @@ import {
   appendFileSync,
   closeSync,
   copyFileSync,
+  cpSync,
+  existsSync,
   openSync,
   readFileSync,
   readdirSync,
@@ -14,6 +16,7 @@ import {
   writeSync,
 } from 'node:fs'
 import path from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { createProtected, markActive, markDeleting, openProtected } from '../../src/encryption/protect.js'
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
@@ -98,6 +101,29 @@ describe.each(MODES)('the files of a tenant, %s', (mode) => {
     writeIn(home.directory, 'demo.sqlite3.nimbus-lock', '')
     await provider.delete('demo')
     expect(readdirSync(home.directory)).toEqual([])
+  })
+
+  it('announce their deletion before it waits for those who write, so that a crash cannot undo it', async () => {
+    const home = await makeSqliteHome(mode)
+    const provider = await home.open()
+    await provider.create('demo')
+    const store = await provider.open('demo')
+    const padding = 'x'.repeat(100_000)
+    const writes = Array.from({ length: 200 }, () => store.insert('posts', { padding }))
+    const deletion = provider.delete('demo')
+    const isAnnounced = () =>
+      mode === 'plain'
+        ? existsSync(`${home.fileOf('demo')}.deleting`)
+        : readFileSync(`${home.fileOf('demo')}.nimbus-enc`, 'utf8').includes('"state":"deleting"')
+    while (!isAnnounced()) await nextTurn()
+    const crashed = await makeSqliteHome(mode)
+    cpSync(home.directory, crashed.directory, { recursive: true })
+    expect(existsSync(crashed.fileOf('demo'))).toBe(true)
+    await Promise.all([deletion, ...writes])
+    expect(readdirSync(home.directory)).toEqual([])
+    const survivor = await crashed.open({ keys: home.keys })
+    expect((await survivor.list({})).tenants).toEqual([])
+    expect(readdirSync(crashed.directory)).toEqual([])
   })
 
   it('that are not of a tenant are neither served nor touched', async () => {

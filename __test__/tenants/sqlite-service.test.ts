@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { StoredDocument, TenantStore } from '../../src/tenants/contract.js'
 import { runChild } from '../support/child.js'
 import { rejectionOf } from '../support/failure.js'
@@ -89,6 +89,25 @@ describe.each(MODES)('a served file, %s', (mode) => {
     await Promise.all(writers)
     const all = await allDocuments(store, 'posts')
     expect(seen.map(({ id }) => id)).toEqual(all.slice(0, seen.length).map(({ id }) => id))
+  })
+
+  it('that was written while the clock was ahead gets greater ids still, once the clock is right', async () => {
+    const home = await makeSqliteHome(mode)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.UTC(2099, 0, 1) })
+    onTestFinished(() => void vi.useRealTimers())
+    const ahead = await home.open()
+    await ahead.create('demo')
+    const early = await (await ahead.open('demo')).insert('posts', {})
+    await ahead.close()
+    vi.useRealTimers()
+    const provider = await home.open()
+    const store = await provider.open('demo')
+    const late = [await store.insert('posts', {}), await store.insert('posts', {})]
+    const ids = [early, ...late].map(({ id }) => id)
+    expect(ids).toEqual(ids.toSorted())
+    expect((await allDocuments(store, 'posts')).map(({ id }) => id)).toEqual(ids)
+    expect(late[0]?.createdAt).toBeLessThan(early.createdAt)
+    expect(await store.patch('posts', early.id, {})).toMatchObject({ updatedAt: early.updatedAt })
   })
 
   it('answers queries while its schema changes back and forth', async () => {

@@ -12,7 +12,7 @@ import type { TableSchema, TableSchemaInput } from './schema.js'
 
 /** A document as it is stored. Its fields are JSON text, so that an answer can carry them without parsing. */
 export interface StoredDocument {
-  /** UUID version 7 in lower case; greater than the ids of all documents inserted into the table before. */
+  /** UUID version 7 in lower case; greater than that of every document whose insertion into the table had ended before this one began. */
   readonly id: string
   readonly table: string
   /** 1 at first, one more with every change. */
@@ -91,7 +91,8 @@ export interface TenantStore {
    * One page of a selection. A walk along its cursors meets every document that stays in the selection and keeps its place
    * exactly once, whatever is inserted, changed or deleted meanwhile; a deleted document does not break a cursor.
    *
-   * @throws `invalid_request`; `invalid_cursor` for a damaged cursor or one of another selection
+   * @throws `invalid_request`, also for an order by values too long for a cursor (about 6,000 bytes); `invalid_cursor` for a
+   * damaged cursor or one of another selection
    */
   queryPage(selection: Selection, page: PageRequest): Promise<DocumentPage>
 

@@ -1,4 +1,5 @@
 /** The contract of schemas: what a document must be like, which indexes there are, and what a change of either finds. */
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { TenantStore } from '../../../src/tenants/contract.js'
 import type { JsonObject, JsonValue } from '../../../src/tenants/json.js'
@@ -100,6 +101,69 @@ export function describeSchemas(makeHome: MakeHome): void {
         const violation = { code: 'schema_violation', path: 'a.b', detail: { id } }
         await settles(store.putSchema(before, { fields: { 'a.b': { type, required } } }), isFine, violation)
       }
+    })
+
+    it('is refused for a stored document exactly when writing the document again would be refused, or change it', async () => {
+      const { store } = await makeStore(makeHome)
+      const text = fc.oneof(
+        fc.constantFrom('', 'now', '2460000', '2026-01-31', '2026-02-30T00:00:00.000Z', '2026-01-31T24:00:00.000Z'),
+        fc.constantFrom('2026-01-31T09:30:00.000z', '2026-01-31T09:30:60.000Z', '2026-01-31T09:30:00.0000Z', '09:30'),
+        fc
+          .date({
+            noInvalidDate: true,
+            min: new Date('-000001-01-01T00:00:00Z'),
+            max: new Date('+010000-12-31T00:00:00Z'),
+          })
+          .map((date) => date.toISOString()),
+        fc
+          .tuple(
+            fc.constant('2026-01-31T09:30:00'),
+            fc.constantFrom('.1', '.12', '.1234', ''),
+            fc.constantFrom('Z', '+00:00', ''),
+          )
+          .map((parts) => parts.join('')),
+      )
+      const value = fc.oneof(
+        text,
+        fc.double({ noNaN: true, noDefaultInfinity: true }),
+        fc.constantFrom(...Object.values(VALUES)),
+      )
+      const scenario = fc.record({
+        documents: fc.array(
+          fc.record({ a: fc.oneof(value, fc.record({ b: value })), c: value }, { requiredKeys: [] }),
+          { minLength: 1, maxLength: 8 },
+        ),
+        schema: fc.record({
+          fields: fc.dictionary(
+            fc.constantFrom('a', 'a.b', 'c'),
+            fc.record({
+              type: fc.constantFrom('string', 'number', 'boolean', 'datetime', 'json'),
+              required: fc.boolean(),
+            }),
+            { noNullPrototype: true },
+          ),
+        }),
+      })
+      let tables = 0
+      await fc.assert(
+        fc.asyncProperty(scenario, async ({ documents, schema }) => {
+          const [before, after] = [`before_${tables}`, `after_${tables++}`]
+          await store.putSchema(after, schema)
+          let firstViolating: string | undefined
+          for (const fields of documents) {
+            const { id, fieldsJson } = await store.insert(before, fields)
+            const again = await store.insert(after, fields).then((document) => document.fieldsJson, codeOf)
+            if (again !== fieldsJson) firstViolating ??= id
+          }
+          const outcome = await store.putSchema(before, schema).then(
+            () => undefined,
+            (error: unknown) => error,
+          )
+          if (firstViolating === undefined) expect(outcome).toBeUndefined()
+          else expect(outcome).toMatchObject({ code: 'schema_violation', detail: { id: firstViolating } })
+        }),
+        { numRuns: 40 },
+      )
     })
 
     it('applies to changes as to insertions', async () => {
@@ -303,6 +367,11 @@ export function describeSchemas(makeHome: MakeHome): void {
       }
     })
   })
+}
+
+function codeOf(error: unknown): string {
+  expect(error).toMatchObject({ code: 'schema_violation' })
+  return 'schema_violation'
 }
 
 async function settles(promise: Promise<unknown>, isFine: boolean, failure: object): Promise<void> {
