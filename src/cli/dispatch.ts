@@ -25,11 +25,20 @@ export async function findCommand(words: readonly string[]): Promise<Run> {
   if (entry === undefined) return findGroup(words)
   const argv = words.slice(entry.name.split(' ').length)
   const command = await entry.load()
-  if (!argv.includes('--help') && !argv.includes('-h')) return (context) => command.run(argv, context)
+  if (!argv.includes('--help') && !argv.includes('-h')) return hardened((context) => command.run(argv, context))
   return async ({ print }) => {
     const { commandHelp } = await import('./help.js')
     print(commandHelp(entry.name, command))
     return 0
+  }
+}
+
+/** No core dump and no other process reads what a command has in memory: keys and tokens. */
+function hardened(run: Run): Run {
+  return async (context) => {
+    const { hardenProcess } = await import('../native.js')
+    hardenProcess()
+    return run(context)
   }
 }
 
