@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { argv } from 'node:process'
+import { stripVTControlCharacters } from 'node:util'
 import { startBuild } from './build.mjs'
 import { root, run, stage, StageFailure } from './stage.mjs'
 
@@ -19,6 +20,9 @@ import { root, run, stage, StageFailure } from './stage.mjs'
  * @property {import('./build.mjs').Product[]} [needs]
  * @property {(progress: (line: string) => void) => Promise<string>} check
  */
+
+/** One profile and all crates, always: another set would compile SQLCipher a second time. */
+const inWorkspace = ['--release', '--locked', '--workspace']
 
 /** @type {Check[]} */
 const checks = [
@@ -39,16 +43,19 @@ const checks = [
   },
   { name: 'rustfmt', lane: 'cargo', check: command(['cargo', 'fmt', '--all', '--check']) },
   { name: 'clippy', lane: 'cargo', needs: ['addon'], check: clippy },
+  { name: 'rust docs', lane: 'cargo', needs: ['addon'], check: rustDocs },
   {
-    name: 'rust docs',
+    name: 'rust tests',
     lane: 'cargo',
     needs: ['addon'],
-    check: cargo(['doc', '--no-deps', '--document-private-items'], {
-      RUSTDOCFLAGS: '-D warnings -A rustdoc::private-intra-doc-links',
-    }),
+    check: command(['cargo', 'test', ...inWorkspace, '--no-fail-fast'], rustTestsRun),
   },
-  { name: 'rust tests', lane: 'cargo', needs: ['addon'], check: cargo(['test', '--no-fail-fast'], {}) },
-  { name: 'tests', lane: 'alone', needs: ['addon', 'typescript'], check: command(['node_modules/.bin/vitest', 'run']) },
+  {
+    name: 'tests',
+    lane: 'alone',
+    needs: ['addon', 'typescript'],
+    check: command(['node_modules/.bin/vitest', 'run'], testsRun),
+  },
   { name: 'generated', lane: 'alone', needs: ['addon', 'typescript'], check: generatedFilesAreFresh },
 ]
 
@@ -59,7 +66,7 @@ const lintedWithRust = 95
 async function clippy(progress) {
   const minor = Number(/ 1\.(\d+)/.exec(await run(['cargo', '--version']))?.[1])
   const strict = minor <= lintedWithRust ? ['--', '-D', 'warnings'] : []
-  await run(['cargo', 'clippy', '--release', '--locked', '--workspace', '--all-targets', ...strict], { progress })
+  await run(['cargo', 'clippy', ...inWorkspace, '--all-targets', ...strict], { progress })
   return strict.length > 0 ? '' : `Rust 1.${minor} is newer than 1.${lintedWithRust}: warnings do not fail`
 }
 
@@ -84,25 +91,31 @@ async function generatedFilesAreFresh() {
 
 /**
  * @param {string[]} line
+ * @param {(output: string) => string} [outcome] what is worth saying of a success
  * @returns {Check['check']}
  */
-function command(line) {
-  return async (progress) => {
-    await run(line, { progress })
-    return ''
-  }
+function command(line, outcome = () => '') {
+  return async (progress) => outcome(await run(line, { progress }))
 }
 
-/**
- * @param {[string, ...string[]]} line
- * @param {NodeJS.ProcessEnv} env
- * @returns {Check['check']}
- */
-function cargo([subcommand, ...args], env) {
-  return async (progress) => {
-    await run(['cargo', subcommand, '--release', '--locked', '--workspace', ...args], { progress, env })
-    return ''
-  }
+/** @param {(line: string) => void} progress */
+async function rustDocs(progress) {
+  // The crates are read in this repository, where private items have a page too.
+  const env = { RUSTDOCFLAGS: '-D warnings -A rustdoc::private-intra-doc-links' }
+  await run(['cargo', 'doc', ...inWorkspace, '--no-deps', '--document-private-items'], { progress, env })
+  return ''
+}
+
+/** @param {string} output of `cargo test`, which counts each of its programs apart */
+function rustTestsRun(output) {
+  const counts = [...output.matchAll(/^test result: .*?(\d+) passed; \d+ failed; (\d+) ignored/gm)]
+  const [passed, ignored] = [1, 2].map((group) => counts.reduce((sum, count) => sum + Number(count[group]), 0))
+  return `${passed} passed${ignored === 0 ? '' : `, ${ignored} ignored`}`
+}
+
+/** @param {string} output of vitest */
+function testsRun(output) {
+  return /^ *Tests +(.+)$/m.exec(stripVTControlCharacters(output))?.[1] ?? ''
 }
 
 const wanted = argv.slice(2)
