@@ -308,6 +308,17 @@ describe('answers', () => {
     expect(Number(read.headers.get('content-length'))).toBe(Buffer.byteLength(read.text))
   })
 
+  it('are given to deep documents, and to brackets that are only text', async () => {
+    const app = await appWithTenant()
+    const deep = '['.repeat(60) + ']'.repeat(60)
+    const text = JSON.stringify(`${'[{'.repeat(500)} \\" ${'[{'.repeat(500)}`)
+    const body = `{"table":"t","fields":{"deep":${deep},"text":${text}}}`
+    const answer = await app.request('POST', '/api/tenants/demo/documents', body)
+    expect(answer.status).toBe(201)
+    expect(answer.text).toContain(deep)
+    expect(answer.text).toContain(text)
+  })
+
   it('to DELETE have no body, though the client sends a content type', async () => {
     const app = await appWithTenant()
     const answer = await app.request('DELETE', '/api/tenants/demo', undefined, { 'content-type': 'application/json' })
