@@ -5,8 +5,9 @@ import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { startBuild } from '../scripts/build.mjs'
 import { stage } from '../scripts/stage.mjs'
+import { durableAppendMs } from './harness/disk.mjs'
 import { installPeers } from './harness/peers.mjs'
-import { printTables } from './harness/tables.mjs'
+import { milliseconds, printTables } from './harness/tables.mjs'
 
 /** Each module exports `run()`, which answers with `{ figures, tables }`: everything measured, and what is printed of it. */
 const benchmarks = {
@@ -38,9 +39,13 @@ const machine = {
   node: process.versions.node,
 }
 for (const name of names) {
-  console.log(`\n${name} ...`)
+  const appendMs = durableAppendMs(results)
+  console.log(`\n${name}, on a disk where an append is durable after ${milliseconds(appendMs)} ...`)
   const { run } = await benchmarks[name]()
   const { figures, tables } = await run()
-  writeFileSync(`${results}${name}.json`, `${JSON.stringify({ name, machine, figures }, null, 2)}\n`)
+  writeFileSync(
+    `${results}${name}.json`,
+    `${JSON.stringify({ name, machine: { ...machine, durableAppendMs: appendMs }, figures }, null, 2)}\n`,
+  )
   printTables(tables)
 }
