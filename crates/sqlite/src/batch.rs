@@ -14,8 +14,8 @@ pub struct Step {
     pub sql: String,
     /// One value for each of its parameters.
     pub parameters: Vec<Value>,
-    /// The request fails, and is undone, if the statement returns fewer rows than this (or, if it returns none by its
-    /// nature, changes fewer).
+    /// The request fails, and is undone, if the statement returns fewer rows than this (or, if it returns none, changes
+    /// fewer; what triggers change does not count).
     pub at_least: u64,
 }
 
@@ -30,8 +30,8 @@ pub struct StepResult {
 
 pub(crate) type RequestOutcome = Result<Vec<StepResult>, StoreError>;
 
-/// Commits `requests` together and says what became of each. A request that fails by itself is undone alone. If a
-/// damaged page (or another fault of the transaction) stops the batch before its commit, the requests are run again one
+/// Commits `requests` together and says what became of each. A request that fails by itself is undone alone. If one spoils
+/// the transaction for all (it meets a damaged page, or its failure cannot be undone alone), the requests are run again one
 /// by one, so that only those that meet the fault fail; `reopen` gives a fresh connection for that.
 pub(crate) fn commit(
     connection: &mut Option<Connection>,
@@ -40,7 +40,7 @@ pub(crate) fn commit(
 ) -> Vec<RequestOutcome> {
     match attempt(connection, reopen, requests) {
         Ok(outcomes) => outcomes,
-        Err(Fault::BeforeCommit(_)) if requests.len() > 1 => {
+        Err(Fault::OfARequest(_)) if requests.len() > 1 => {
             let alone = |request: &&[Step]| match attempt(connection, reopen, &[request]) {
                 Ok(outcomes) => outcomes,
                 Err(fault) => vec![Err(fault.into_error())],
@@ -54,18 +54,28 @@ pub(crate) fn commit(
     }
 }
 
-/// A failure that concerns the whole transaction.
+/// A failure of the whole transaction.
 enum Fault {
-    /// Nothing of the transaction is on the disk.
-    BeforeCommit(StoreError),
-    /// The commit itself failed: after an I/O error its frames may be on the disk, so it must not be tried again.
-    AtCommit(StoreError),
+    /// One of the requests brought it about, and nothing is on the disk: the others may do without that one.
+    OfARequest(StoreError),
+    /// There was no transaction, and there would be none for each request alone; or the commit itself failed: after an
+    /// I/O error its frames may be on the disk, so it must not be tried again.
+    OfAll(StoreError),
 }
 
 impl Fault {
+    /// A refused COMMIT leaves the transaction as it was: a deferred foreign key of some request is violated.
+    fn at_commit(error: StoreError) -> Self {
+        if error.is_of_request() {
+            Self::OfARequest(error)
+        } else {
+            Self::OfAll(error)
+        }
+    }
+
     fn into_error(self) -> StoreError {
         match self {
-            Self::BeforeCommit(error) | Self::AtCommit(error) => error,
+            Self::OfARequest(error) | Self::OfAll(error) => error,
         }
     }
 }
@@ -77,12 +87,12 @@ fn attempt(
 ) -> Result<Vec<RequestOutcome>, Fault> {
     let mut connection = match slot.take() {
         Some(connection) => connection,
-        None => reopen().map_err(Fault::BeforeCommit)?,
+        None => reopen().map_err(Fault::OfAll)?,
     };
     let outcomes = transact(&mut connection, requests);
     if outcomes.is_err() && connection.in_transaction() {
         // If even this fails the connection is dropped below, which rolls back too.
-        let _ = connection.execute("ROLLBACK");
+        let _ = connection.control("ROLLBACK");
     }
     if !connection.is_broken() && !connection.in_transaction() {
         *slot = Some(connection);
@@ -91,40 +101,50 @@ fn attempt(
 }
 
 fn transact(connection: &mut Connection, requests: &[&[Step]]) -> Result<Vec<RequestOutcome>, Fault> {
-    connection.follow_cache_budget().map_err(Fault::BeforeCommit)?;
-    connection.execute("BEGIN IMMEDIATE").map_err(Fault::BeforeCommit)?;
-    let mut outcomes = Vec::with_capacity(requests.len());
-    for request in requests {
-        let outcome = match *request {
-            // One statement is undone by SQLite itself; a savepoint would cost more than the statement.
-            [step] if step.at_least <= 1 => run_step(connection, 0, step).map(|result| vec![result]),
-            steps => run_in_savepoint(connection, steps),
-        };
-        match outcome {
-            Err(error) if !error.is_of_request() || !connection.in_transaction() => {
-                return Err(Fault::BeforeCommit(error));
-            }
-            outcome => outcomes.push(outcome),
-        }
-    }
-    connection.execute("COMMIT").map_err(Fault::AtCommit)?;
+    connection.follow_cache_budget().map_err(Fault::OfAll)?;
+    connection.control("BEGIN IMMEDIATE").map_err(Fault::OfAll)?;
+    let outcomes = requests
+        .iter()
+        .map(|request| run_request(connection, request).map_err(Fault::OfARequest))
+        .collect::<Result<_, _>>()?;
+    connection.control("COMMIT").map_err(Fault::at_commit)?;
     Ok(outcomes)
 }
 
-fn run_in_savepoint(connection: &mut Connection, steps: &[Step]) -> RequestOutcome {
-    connection.execute("SAVEPOINT request")?;
+/// What became of a request, or the error after which the transaction cannot go on.
+fn run_request(connection: &mut Connection, steps: &[Step]) -> Result<RequestOutcome, StoreError> {
+    let changes_before = connection.total_changes();
+    let (outcome, is_undone) = match steps {
+        // SQLite undoes a statement that fails, and a savepoint would cost more than the statement. But what `OR FAIL` and
+        // RAISE(FAIL) changed before they failed stays.
+        [step] if step.at_least == 0 => {
+            let outcome = run_step(connection, 0, step).map(|result| vec![result]);
+            let is_undone = connection.total_changes() == changes_before;
+            (outcome, is_undone)
+        }
+        steps => (run_in_savepoint(connection, steps)?, true),
+    };
+    match outcome {
+        Err(error) if !(error.is_of_request() && is_undone && connection.in_transaction()) => Err(error),
+        outcome => Ok(outcome),
+    }
+}
+
+fn run_in_savepoint(connection: &mut Connection, steps: &[Step]) -> Result<RequestOutcome, StoreError> {
+    connection.control("SAVEPOINT request")?;
     let results: RequestOutcome = steps
         .iter()
         .enumerate()
         .map(|(index, step)| run_step(connection, index, step))
         .collect();
-    if results.is_err() && connection.in_transaction() {
-        connection.execute("ROLLBACK TO request")?;
-    }
+    // SQLite ends the transaction by itself after some errors, and at OR ROLLBACK.
     if connection.in_transaction() {
-        connection.execute("RELEASE request")?;
+        if results.is_err() {
+            connection.control("ROLLBACK TO request")?;
+        }
+        connection.control("RELEASE request")?;
     }
-    results
+    Ok(results)
 }
 
 fn run_step(connection: &mut Connection, index: usize, step: &Step) -> Result<StepResult, StoreError> {

@@ -1,5 +1,6 @@
 //! One connection to one file: opened, keyed, and checked after every step.
 
+use std::ffi::CString;
 use std::fs::OpenOptions as FileOptions;
 use std::io;
 use std::ops::ControlFlow;
@@ -8,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
+use rusqlite::hooks::AuthContext;
 use rusqlite::{OpenFlags, Statement};
 
-use crate::authorizer::authorize;
+use crate::authorizer::Authorizer;
 use crate::cache::{self, Role};
 use crate::error::StoreError;
 use crate::options::{Encryption, Mode, OpenOptions};
@@ -29,6 +31,7 @@ pub struct Connection {
     inner: rusqlite::Connection,
     path: PathBuf,
     role: Role,
+    authorizer: Authorizer,
     cache_kibibytes: u64,
     broken: bool,
 }
@@ -50,7 +53,8 @@ impl Connection {
         crate::provider::keep_linked();
         prepare_file(path, options.mode)?;
         let mark = tamper::mark();
-        let opened = open_inner(options).map_err(|error| StoreError::from_sqlite(error, 0, path));
+        let authorizer = Authorizer::default();
+        let opened = open_inner(options, &authorizer).map_err(|error| StoreError::from_sqlite(error, 0, path));
         if mark.page_failed_since() {
             return Err(StoreError::corrupt(path));
         }
@@ -58,6 +62,7 @@ impl Connection {
             inner: opened?,
             path: path.to_owned(),
             role,
+            authorizer,
             cache_kibibytes: 0,
             broken: false,
         };
@@ -118,14 +123,22 @@ impl Connection {
         outcome
     }
 
-    /// Runs a statement that takes no parameters and whose rows nobody wants.
-    pub(crate) fn execute(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.run(0, sql, &[], |_| ControlFlow::Continue(())).map(drop)
+    /// Runs a statement that only nimbus may: one that begins or ends a transaction, or changes a setting.
+    pub(crate) fn control(&mut self, sql: &str) -> Result<(), StoreError> {
+        let authorizer = self.authorizer.clone();
+        self.checked(0, |connection, _| {
+            authorizer.for_ourselves(|| connection.execute_batch(sql))
+        })
     }
 
     /// Whether statements run inside a transaction; SQLite ends it by itself after some errors.
     pub(crate) fn in_transaction(&self) -> bool {
         !self.inner.is_autocommit()
+    }
+
+    /// Rows changed since the connection was opened, by triggers and foreign keys too.
+    pub(crate) fn total_changes(&self) -> u64 {
+        self.inner.total_changes()
     }
 
     /// Whether an error was seen after which nothing this connection says can be trusted.
@@ -141,7 +154,7 @@ impl Connection {
         }
         self.cache_kibibytes = kibibytes;
         // A negative cache_size is in KiB ("PRAGMA cache_size").
-        self.execute(&format!("PRAGMA cache_size = -{kibibytes}"))
+        self.control(&format!("PRAGMA cache_size = -{kibibytes}"))
     }
 }
 
@@ -159,13 +172,17 @@ fn run_unchecked(
     parameters: &[Value],
     mut on_row: impl FnMut(Row) -> ControlFlow<()>,
 ) -> rusqlite::Result<u64> {
+    if sql.contains('\0') {
+        // SQLite reads up to a NUL and would drop the rest in silence.
+        CString::new(sql)?;
+    }
     let mut statement = connection.prepare_cached(sql)?;
-    let reads_only = statement.readonly();
-    if access == Access::Read && !reads_only {
+    if access == Access::Read && !statement.readonly() {
         return Err(rusqlite::Error::InvalidQuery);
     }
     bind(&mut statement, parameters)?;
     let columns = statement.column_count();
+    let changes_before = connection.total_changes();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
         let values = (0..columns)
@@ -177,7 +194,9 @@ fn run_unchecked(
         }
     }
     drop(rows);
-    Ok(if reads_only { 0 } else { connection.changes() })
+    // CREATE and its like leave the count of the statement before them ("sqlite3_changes").
+    let changed = connection.total_changes() != changes_before;
+    Ok(if changed { connection.changes() } else { 0 })
 }
 
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
@@ -199,7 +218,7 @@ fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
             Ok(metadata) if metadata.is_file() && metadata.len() >= SMALLEST_PAGE_BYTES => Ok(()),
             Ok(_) => Err(StoreError::corrupt(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { path: path.to_owned() }),
-            Err(_) => Err(StoreError::Denied { path: path.to_owned() }),
+            Err(error) => Err(StoreError::from_system(&error, path)),
         },
         // SQLite would create it readable by others; it gives -wal and -shm the mode of the data file.
         Mode::Create => match FileOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -207,15 +226,12 @@ fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(StoreError::Exists { path: path.to_owned() })
             }
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => {
-                Err(StoreError::Full { path: path.to_owned() })
-            }
-            Err(_) => Err(StoreError::Denied { path: path.to_owned() }),
+            Err(error) => Err(StoreError::from_system(&error, path)),
         },
     }
 }
 
-fn open_inner(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
+fn open_inner(options: &OpenOptions, authorizer: &Authorizer) -> rusqlite::Result<rusqlite::Connection> {
     // NO_MUTEX: each connection sits behind a mutex of ours. No URI: a path is a path, whatever characters it has.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = if options.exclusive {
@@ -237,7 +253,8 @@ fn open_inner(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     connection.execute_batch(SETTINGS)?;
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.authorizer(Some(authorize))?;
+    let authorizer = authorizer.clone();
+    connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(context)))?;
     Ok(connection)
 }
 

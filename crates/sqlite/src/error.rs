@@ -1,5 +1,6 @@
 //! What can go wrong with a file or a request, by what its owner can do about it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use libsqlite3_sys as ffi;
@@ -145,6 +146,19 @@ impl StoreError {
                 Self::Constraint { step, unique, message }
             }
             _ => Self::Sql { step, message },
+        }
+    }
+
+    /// What the system said when the data file was looked at or created.
+    pub(crate) fn from_system(error: &io::Error, path: &Path) -> Self {
+        let path = path.to_owned();
+        match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Self::Full { path },
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Self::Denied { path },
+            _ => Self::Io {
+                path,
+                extended_code: ffi::SQLITE_CANTOPEN,
+            },
         }
     }
 

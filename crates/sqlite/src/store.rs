@@ -176,11 +176,16 @@ impl Store {
     /// All rows of a statement that reads, on a native thread. The caller bounds their number with LIMIT.
     pub fn query(&self, id: RequestId, sql: String, parameters: Vec<Value>) {
         let shared = Arc::clone(&self.shared);
-        if lock(&shared.queue).closed {
-            let closed = shared.closed();
-            return shared.answer(id, Outcome::Failed(closed));
+        {
+            // Counted under the lock of the queue: a close that comes after waits for it.
+            let queue = lock(&shared.queue);
+            if queue.closed {
+                drop(queue);
+                let closed = shared.closed();
+                return shared.answer(id, Outcome::Failed(closed));
+            }
+            lock(&shared.queries).running += 1;
         }
-        lock(&shared.queries).running += 1;
         pool::READERS.run(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| shared.query_now(&sql, &parameters)));
             let outcome = match outcome {
