@@ -12,10 +12,6 @@ function milliseconds(args: readonly string[], env: Environment): number {
   return performance.now() - startedAt
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
-}
-
 it('nimbus encryption status starts about as fast as Node does', async () => {
   const home = newHome()
   const server = await startServer(home)
@@ -26,8 +22,8 @@ it('nimbus encryption status starts about as fast as Node does', async () => {
     node.push(milliseconds(['-e', '0'], home.env))
     status.push(milliseconds([MAIN, 'encryption', 'status'], home.env))
   }
-  // 80 ms on a machine that is left alone (bench/cli measures that); one where Node itself is slow is given more.
-  expect(median(status) - median(node)).toBeLessThan(Math.max(80, 1.5 * median(node)))
+  // The best of each: what else the machine does at the time can only add. `bench/cli` has the medians.
+  expect(Math.min(...status) - Math.min(...node)).toBeLessThan(80)
 })
 
 it('nimbus encryption status loads no server and no schema library', () => {
