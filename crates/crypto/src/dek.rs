@@ -3,7 +3,7 @@
 
 use crate::derive::{Purpose, derive};
 use crate::random::{self, RandomError};
-use crate::{FileId, KEY_BYTES, LockedBytes, ManifestMacKey, Salt, SqlcipherKey};
+use crate::{FileId, KEY_BYTES, LockedBytes, ManifestMacKey, RedbBinding, RedbKeys, Salt, SqlcipherKey};
 
 /// A file's data-encryption key: 32 random bytes in locked memory.
 pub struct Dek(LockedBytes<KEY_BYTES>);
@@ -47,6 +47,12 @@ impl Dek {
     #[must_use]
     pub fn sqlcipher_key(&self, file_id: &FileId) -> SqlcipherKey {
         SqlcipherKey::from_secret(self.derive_key(Purpose::Sqlcipher, file_id), *file_id)
+    }
+
+    /// The keys of the sealed redb file `file_id` whose superblock holds `binding`.
+    #[must_use]
+    pub fn redb_keys(&self, file_id: &FileId, binding: &RedbBinding) -> RedbKeys {
+        RedbKeys::derive_from(&self.0, file_id, binding)
     }
 
     pub(crate) const fn from_secret(bytes: LockedBytes<KEY_BYTES>) -> Self {

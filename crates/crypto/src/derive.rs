@@ -42,6 +42,10 @@ pub(crate) enum Purpose {
     DekCommitment,
     ManifestMac,
     Sqlcipher,
+    RedbPage,
+    RedbRecord,
+    RedbSuperblockMac,
+    RedbCommitment,
 }
 
 impl Purpose {
@@ -57,6 +61,10 @@ impl Purpose {
             Self::DekCommitment => b"nimbus/v1/dek/commitment",
             Self::ManifestMac => b"nimbus/v1/dek/manifest-mac",
             Self::Sqlcipher => b"nimbus/v1/dek/sqlcipher-key",
+            Self::RedbPage => b"nimbus/v1/dek/redb-page-key",
+            Self::RedbRecord => b"nimbus/v1/dek/redb-record-key",
+            Self::RedbSuperblockMac => b"nimbus/v1/dek/redb-superblock-mac-key",
+            Self::RedbCommitment => b"nimbus/v1/dek/redb-commitment",
         }
     }
 }

@@ -11,6 +11,7 @@
 //!                                         Dek  --(salt)-->     commitment      (in the manifest)
 //!                                          |  --(file id)-->  ManifestMacKey  (HMAC-SHA256 over the manifest)
 //!                                          |  --(file id)-->  SqlcipherKey    (the raw key of the database)
+//!                                          |  --(file id, superblock fields)-->  RedbKeys  (pages, records, superblock)
 //! ```
 //!
 //! No type here is `Clone`, `Debug`, or convertible into bytes; what reveals a secret is called `expose_`. Keys lie in
@@ -38,6 +39,7 @@ pub mod locked;
 pub mod manifest_mac;
 pub mod master_key;
 pub mod random;
+pub mod redb_keys;
 pub mod sqlcipher;
 pub mod sqlcipher_key;
 pub mod wrapping;
@@ -48,6 +50,7 @@ pub use locked::{LockStatus, LockedBox, LockedBytes, lock_status};
 pub use manifest_mac::ManifestMacKey;
 pub use master_key::{AllZeroKey, MasterKey, SubjectKey};
 pub use random::RandomError;
+pub use redb_keys::{RedbBinding, RedbKeys, SealCipher};
 pub use sqlcipher_key::SqlcipherKey;
 pub use wrapping::{Header, HeaderLength, UnwrapError, WrappedDek, WrappedDekLength, WrappingKey};
 

@@ -1,0 +1,229 @@
+//! Opening: which record is the newest that can be believed, and what of it is not home yet. Writes nothing, so that it
+//! may be cut short and begun again any number of times.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use nimbus_crypto::{Dek, FileId, RedbKeys};
+
+use super::commit::{CommitLog, State, tail_of, tail_pages};
+use super::error::{Damage, SealedError};
+use super::meta::MetaCache;
+use super::protocol::Protocol;
+use super::volume::Volume;
+use crate::disk::Disk;
+use crate::format::layout::group_of;
+use crate::format::{
+    BLOCK_BYTES, BLOCK_BYTES_U64, Entry, MetaBlock, Record, RecordError, SealedRecord, Superblock, SuperblockError,
+    zero_entry,
+};
+
+/// A superblock that was found, with the keys it is authentic under.
+pub(super) struct FoundSuperblock {
+    pub(super) superblock: Superblock,
+    pub(super) keys: RedbKeys,
+    /// The offset of the copy that is damaged, and what it should hold.
+    pub(super) damaged_copy: Option<(u64, Box<[u8]>)>,
+}
+
+/// The file as of its last commit.
+pub(super) struct Recovered {
+    pub(super) log: CommitLog,
+    pub(super) meta: MetaCache,
+    pub(super) rolled_back: bool,
+}
+
+/// Reads the superblock, from either copy.
+pub(super) fn read_superblock<D: Disk>(disk: &D, dek: &Dek, expected: FileId) -> Result<FoundSuperblock, SealedError> {
+    let mut copies = [[0; BLOCK_BYTES]; 2];
+    disk.read_at(0, copies.as_flattened_mut())?;
+    let [first, second] = &copies;
+    let (found, damaged_at) = match Superblock::decode(first, dek, expected) {
+        // Both copies are written with the same bytes.
+        Ok(found) => (found, (first != second).then_some(BLOCK_BYTES_U64)),
+        Err(first) => match Superblock::decode(second, dek, expected) {
+            Ok(found) => (found, Some(0)),
+            Err(second) => return Err(refusal(first, second)),
+        },
+    };
+    let (superblock, keys) = found;
+    let damaged_copy = damaged_at.map(|offset| (offset, superblock.encode(&keys).to_vec().into_boxed_slice()));
+    Ok(FoundSuperblock {
+        superblock,
+        keys,
+        damaged_copy,
+    })
+}
+
+/// Finds the last commit.
+pub(super) fn recover<D: Disk, P: Protocol>(
+    volume: &Volume<D>,
+    cached_meta_blocks: usize,
+) -> Result<Recovered, SealedError> {
+    let records = read_ring(volume)?;
+    let (accepted, rolled_back) = accept::<D, P>(volume, &records)?;
+    let epoch = accepted.record.epoch;
+    let replayed = chain(&records, accepted)?;
+    let meta = MetaCache::new(accepted.record.groups, epoch, cached_meta_blocks, P::JUDGES_EPOCHS);
+    replay(volume, &meta, &replayed)?;
+    let checkpoint_epoch = if P::SYNCS_AT_OPEN && meta.is_clean() {
+        // Everything was home already, and is durable after the sync that follows.
+        epoch
+    } else {
+        accepted.record.checkpoint_epoch
+    };
+    let mut needed: VecDeque<(u64, u32)> = replayed
+        .iter()
+        .map(|found| (found.record.epoch, found.blocks))
+        .collect();
+    if needed.is_empty() {
+        needed.push_back((epoch, accepted.blocks));
+    }
+    let record = &accepted.record;
+    let log = CommitLog {
+        durable: State {
+            logical_bytes: record.logical_bytes,
+            groups: record.groups,
+            header: record.header,
+        },
+        epoch,
+        tag: accepted.tag,
+        next_position: (accepted.position + accepted.blocks) % volume.layout.ring_blocks(),
+        checkpoint_epoch,
+        needed,
+        listed: record.pages.iter().map(|&(page, _)| page).collect(),
+        ..CommitLog::empty()
+    };
+    Ok(Recovered { log, meta, rolled_back })
+}
+
+/// Every record in the ring, by epoch.
+fn read_ring<D: Disk>(volume: &Volume<D>) -> Result<BTreeMap<u64, SealedRecord>, SealedError> {
+    let layout = volume.layout;
+    let mut ring = vec![0; layout.ring_blocks() as usize * BLOCK_BYTES];
+    volume.read(layout.ring_offset(0), &mut ring)?;
+    let mut records = BTreeMap::new();
+    for position in 0..layout.ring_blocks() {
+        match Record::decode(volume.keys.records(), layout, &ring, position) {
+            Ok(found) => {
+                let epoch = found.record.epoch;
+                if records.insert(epoch, found).is_some() {
+                    return Err(Damage::DuplicateEpoch { epoch }.into());
+                }
+            }
+            Err(RecordError::NotARecord) => {}
+            Err(RecordError::Malformed) => return Err(Damage::MalformedRecord { position }.into()),
+        }
+    }
+    Ok(records)
+}
+
+/// The newest record whose pages are all there, and whether a newer one was set aside.
+fn accept<'a, D: Disk, P: Protocol>(
+    volume: &Volume<D>,
+    records: &'a BTreeMap<u64, SealedRecord>,
+) -> Result<(&'a SealedRecord, bool), SealedError> {
+    let (&epoch, newest) = records.last_key_value().ok_or(Damage::NoRecord)?;
+    if !P::VERIFIES_NEWEST || is_whole(volume, &newest.record)? {
+        return Ok((newest, false));
+    }
+    // Only a crash within the last commit leaves it in part, and then the commit before it is untouched.
+    let before = records
+        .get(&(epoch - 1))
+        .filter(|before| before.tag == newest.record.previous_tag)
+        .ok_or(Damage::BrokenChain { epoch: epoch - 1 })?;
+    if let Some(page) = missing_page(volume, &before.record)? {
+        return Err(Damage::Page { page }.into());
+    }
+    Ok((before, true))
+}
+
+fn is_whole<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<bool, SealedError> {
+    Ok(missing_page(volume, record)?.is_none())
+}
+
+/// The first page of the record's list that does not authenticate.
+fn missing_page<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<Option<u32>, SealedError> {
+    for (page, seal) in &record.pages {
+        if !volume.holds(*page, seal)? {
+            return Ok(Some(*page));
+        }
+    }
+    Ok(None)
+}
+
+/// The records whose entries may not be home, oldest first, up to the accepted one.
+fn chain<'a>(
+    records: &'a BTreeMap<u64, SealedRecord>,
+    accepted: &'a SealedRecord,
+) -> Result<Vec<&'a SealedRecord>, SealedError> {
+    let mut newest_first: Vec<&SealedRecord> = Vec::new();
+    let mut epoch = accepted.record.epoch;
+    while epoch > accepted.record.checkpoint_epoch {
+        let fits = |found: &&SealedRecord| match newest_first.last() {
+            Some(next) => found.tag == next.record.previous_tag,
+            None => true,
+        };
+        let found = records.get(&epoch).filter(fits).ok_or(Damage::BrokenChain { epoch })?;
+        newest_first.push(found);
+        epoch -= 1;
+    }
+    newest_first.reverse();
+    Ok(newest_first)
+}
+
+/// Brings the meta blocks up to the accepted record, in memory. What a later record cut off is left out: its meta block
+/// may be gone from the disk.
+fn replay<D: Disk>(volume: &Volume<D>, meta: &MetaCache, records: &[&SealedRecord]) -> Result<(), SealedError> {
+    for (index, found) in records.iter().enumerate() {
+        let record = &found.record;
+        let later = || records.iter().skip(index + 1).map(|found| &found.record);
+        let later_bytes = later().map(|record| record.lowest_bytes).min().unwrap_or(u64::MAX);
+        let later_groups = later().map(|record| record.lowest_groups).min().unwrap_or(u32::MAX);
+        let survives = |page: u32| u64::from(page) < later_bytes / BLOCK_BYTES_U64 && group_of(page) < later_groups;
+        replay_groups(volume, meta, record, later_groups)?;
+        let mut entries = Vec::with_capacity(record.pages.len());
+        let lowest = record.lowest_bytes / BLOCK_BYTES_U64;
+        if let Some(first) = tail_of(lowest).filter(|&page| record.shrunk && group_of(page) < record.lowest_groups) {
+            for page in tail_pages(first).filter(|&page| group_of(page) < later_groups) {
+                entries.push((page, zero_entry(volume.keys.pages(), page, record.epoch)?));
+            }
+        }
+        entries.extend(record.pages.iter().map(|&(page, seal)| (page, Entry::data(seal))));
+        entries.retain(|&(page, entry)| survives(page) || entry.kind() == Some(crate::format::Kind::Zero));
+        for (page, entry) in entries {
+            replay_entry(volume, meta, page, entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn replay_groups<D: Disk>(
+    volume: &Volume<D>,
+    meta: &MetaCache,
+    record: &Record,
+    later_groups: u32,
+) -> Result<(), SealedError> {
+    for group in record.lowest_groups..record.groups.min(later_groups) {
+        meta.put(group, MetaBlock::zeros(volume.keys.pages(), group, record.epoch)?);
+    }
+    Ok(())
+}
+
+fn replay_entry<D: Disk>(volume: &Volume<D>, meta: &MetaCache, page: u32, entry: Entry) -> Result<(), SealedError> {
+    let group = group_of(page);
+    if meta.read(volume, group, |block| block.get(page))? == entry {
+        return Ok(());
+    }
+    meta.change(volume, group, |block| block.set(page, entry))
+}
+
+/// What to say of a file neither of whose superblocks is believed: what both agree on, else that it is damaged.
+fn refusal(first: SuperblockError, second: SuperblockError) -> SealedError {
+    match (first, second) {
+        (SuperblockError::OtherFile { found }, SuperblockError::OtherFile { found: again }) if found == again => {
+            SealedError::OtherFile { found }
+        }
+        (SuperblockError::WrongKey, SuperblockError::WrongKey) => SealedError::WrongKey,
+        _ => Damage::Superblock.into(),
+    }
+}

@@ -1,0 +1,331 @@
+//! Every subset of the operations of short commits, and every tear of one of them, on the sealed file itself: the whole
+//! content is one of the two states that it may be.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking, and what it did by printing"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use nimbus_redb::sealed::{Protocol, Sound};
+use nimbus_redb::{SealedFile, Tuning};
+use nimbus_test_support::{Event, SimDisk, fixed_dek};
+use support::workload::tuning;
+use support::{FILE, IDENTITY};
+
+const PAGE: usize = 4096;
+
+/// Which pages belong to a state, and what each holds. Others are free: what they hold is nobody's business.
+type Pages = BTreeMap<u32, u8>;
+
+/// One step of a script. Between two commits only pages that neither side of them uses are overwritten, as redb does.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(u32, u8),
+    SetLen(u32),
+    /// Commits; these pages are the state.
+    Commit(Pages),
+    /// The process is killed; the next one opens the file.
+    Kill,
+}
+
+use Step::{Commit, Kill, SetLen, Write};
+
+fn pages(list: &[(u32, u8)]) -> Pages {
+    list.iter().copied().collect()
+}
+
+/// Six commits: pages rewritten, freed and used again, groups begun and cut off, the file made smaller and larger.
+fn six_commits() -> Vec<Step> {
+    vec![
+        SetLen(200),
+        Write(1, 1),
+        Write(2, 1),
+        Commit(pages(&[(1, 1), (2, 1)])),
+        Write(3, 2),
+        Commit(pages(&[(2, 1), (3, 2)])),
+        Write(1, 3),
+        Write(150, 3),
+        Commit(pages(&[(1, 3), (3, 2)])),
+        SetLen(100),
+        Write(2, 4),
+        Commit(pages(&[(1, 3), (2, 4)])),
+        SetLen(300),
+        Write(3, 5),
+        Write(140, 5),
+        Commit(pages(&[(2, 4), (3, 5), (140, 5)])),
+        Write(1, 6),
+        Commit(pages(&[(1, 6), (140, 5)])),
+    ]
+}
+
+/// The first life frees page 1 in a commit that it does not live to sync; the second one uses it again at once.
+fn killed_before_the_sync() -> Vec<Step> {
+    vec![
+        SetLen(100),
+        Write(1, 1),
+        Commit(pages(&[(1, 1)])),
+        Write(2, 2),
+        Commit(pages(&[(2, 2)])),
+        Kill,
+        Write(1, 3),
+        Commit(pages(&[(1, 3)])),
+    ]
+}
+
+/// Pages listed by the newest record are free at once, and used again before the next one (a cache that is too small).
+fn evicted_early() -> Vec<Step> {
+    vec![
+        SetLen(100),
+        Write(1, 1),
+        Write(2, 1),
+        Commit(pages(&[(1, 1)])),
+        Write(2, 2),
+        Write(3, 2),
+        Write(4, 2),
+        Write(5, 2),
+        Write(6, 2),
+        Commit(pages(&[(1, 1), (2, 2), (3, 2)])),
+    ]
+}
+
+/// A commit that lists pages which the next change of the length cuts off.
+fn cut_off() -> Vec<Step> {
+    vec![
+        SetLen(300),
+        Write(1, 1),
+        Write(290, 1),
+        Commit(pages(&[(1, 1)])),
+        SetLen(100),
+        Write(2, 2),
+        Commit(pages(&[(1, 1), (2, 2)])),
+    ]
+}
+
+struct Recorded {
+    disk: SimDisk,
+    base: Vec<u8>,
+    states: Vec<Pages>,
+}
+
+/// Runs a script. The sync of a commit before a kill is not reached.
+fn record<P: Protocol>(script: &[Step], tuning: Tuning) -> Recorded {
+    let disk = SimDisk::holding(Vec::new());
+    let mut file = SealedFile::<_, P>::create(disk.clone(), IDENTITY, &fixed_dek(), tuning).expect("create");
+    let base = disk.image();
+    disk.record();
+    let mut recorded = Recorded {
+        disk,
+        base,
+        states: vec![Pages::new()],
+    };
+    for (index, step) in script.iter().enumerate() {
+        match step {
+            Write(page, value) => file.write(u64::from(*page) * 4096, &[*value; PAGE]).expect("write"),
+            SetLen(count) => file.set_len(u64::from(*count) * 4096).expect("length"),
+            Commit(pages) => {
+                let number = recorded.states.len();
+                recorded.states.push(pages.clone());
+                recorded.disk.mark(Event::Began(number));
+                file.write(0, &[u8::try_from(number).unwrap(); 320]).expect("header");
+                if matches!(script.get(index + 1), Some(Kill)) {
+                    recorded.disk.fail_syncs();
+                    file.sync().expect_err("killed before the sync");
+                } else {
+                    file.sync().expect("commit");
+                    recorded.disk.mark(Event::Acknowledged(number));
+                }
+            }
+            Kill => {
+                recorded.disk = recorded.disk.kill();
+                file = SealedFile::open(recorded.disk.clone(), FILE, &fixed_dek(), tuning).expect("open");
+                // Whatever is seen must stay seen.
+                let number = header(&file);
+                recorded.disk.mark(Event::Acknowledged(number));
+            }
+        }
+    }
+    recorded
+}
+
+fn header<P: Protocol>(file: &SealedFile<SimDisk, P>) -> usize {
+    if file.is_empty() {
+        return 0;
+    }
+    let mut bytes = [0; 320];
+    file.read(0, &mut bytes).expect("the header is in memory");
+    usize::from(bytes[0])
+}
+
+/// Opens an image and holds all of it against the states that it may be in; then commits again.
+fn check<P: Protocol>(image: Vec<u8>, states: &[Pages], allowed: [usize; 2], tuning: Tuning) -> Result<(), String> {
+    let text = |error: nimbus_redb::SealedError| error.to_string();
+    let disk = SimDisk::holding(image);
+    let file = SealedFile::<_, P>::open(disk.clone(), FILE, &fixed_dek(), tuning).map_err(text)?;
+    let number = header(&file);
+    if !allowed.contains(&number) {
+        return Err(format!("state {number} was recovered, of {allowed:?}"));
+    }
+    let mut page = [0; PAGE];
+    for (&number, &value) in &states[number] {
+        file.read(u64::from(number) * 4096, &mut page).map_err(text)?;
+        if page != [value; PAGE] {
+            return Err(format!("page {number} holds {}, not {value}", page[0]));
+        }
+    }
+    file.set_len(400 * 4096).map_err(text)?;
+    file.write(350 * 4096, &[9; PAGE]).map_err(text)?;
+    file.sync().map_err(text)?;
+    drop(file);
+    let file = SealedFile::<_, P>::open(disk, FILE, &fixed_dek(), tuning).map_err(text)?;
+    file.read(350 * 4096, &mut page).map_err(text)?;
+    if page != [9; PAGE] {
+        return Err("what was written after the cut is lost".to_owned());
+    }
+    file.read(399 * 4096, &mut page).map_err(text)?;
+    if page != [0; PAGE] {
+        return Err("a page never written is not zero".to_owned());
+    }
+    Ok(())
+}
+
+/// Every subset of the operations between two syncs, and every tear of one operation with the others whole or missing.
+fn exhaust<P: Protocol>(script: &[Step], tuning: Tuning) -> (u64, Vec<String>) {
+    let recorded = record::<P>(script, tuning);
+    let events = recorded.disk.events();
+    let (mut tried, mut failures) = (0, Vec::new());
+    let mut durable = recorded.base.clone();
+    let (mut acknowledged, mut began) = (0, 0);
+    for window in events.split_inclusive(|event| matches!(event, Event::Sync)) {
+        let operations: Vec<&Event> = window
+            .iter()
+            .filter(|event| matches!(event, Event::Write { .. } | Event::SetLen(_)))
+            .collect();
+        for event in window {
+            match event {
+                Event::Acknowledged(number) => (acknowledged, began) = (*number, *number),
+                Event::Began(number) => began = *number,
+                _ => {}
+            }
+        }
+        assert!(operations.len() <= 12, "{} operations are too many", operations.len());
+        let mut attempt = |image: Vec<u8>| {
+            tried += 1;
+            if let Err(failure) = check::<P>(image, &recorded.states, [acknowledged, began], tuning) {
+                failures.push(failure);
+            }
+        };
+        for subset in 0..1_u32 << operations.len() {
+            let mut image = durable.clone();
+            for (bit, operation) in operations.iter().enumerate() {
+                if subset & (1 << bit) != 0 {
+                    replay(&mut image, operation, 0..usize::MAX);
+                }
+            }
+            attempt(image);
+        }
+        for torn in 0..operations.len() {
+            for (tear, others_survive) in (1..8).flat_map(|tear| [(tear * 512, true), (tear * 512, false)]) {
+                for from_the_front in [true, false] {
+                    let mut image = durable.clone();
+                    for (index, operation) in operations.iter().enumerate() {
+                        match (index == torn, from_the_front) {
+                            (true, true) => replay(&mut image, operation, 0..tear),
+                            (true, false) => replay(&mut image, operation, tear..usize::MAX),
+                            (false, _) if others_survive => replay(&mut image, operation, 0..usize::MAX),
+                            (false, _) => {}
+                        }
+                    }
+                    attempt(image);
+                }
+            }
+        }
+        for operation in &operations {
+            replay(&mut durable, operation, 0..usize::MAX);
+        }
+    }
+    (tried, failures)
+}
+
+fn replay(image: &mut Vec<u8>, event: &Event, part: std::ops::Range<usize>) {
+    match event {
+        Event::Write { offset, bytes } => {
+            let part = part.start.min(bytes.len())..part.end.min(bytes.len());
+            let start = usize::try_from(*offset).unwrap() + part.start;
+            if image.len() < start + part.len() {
+                image.resize(start + part.len(), 0);
+            }
+            image[start..start + part.len()].copy_from_slice(&bytes[part]);
+        }
+        Event::SetLen(bytes) if part.start == 0 => image.resize(usize::try_from(*bytes).unwrap(), 0),
+        _ => {}
+    }
+}
+
+fn all_scripts() -> [(&'static str, Vec<Step>, Tuning); 5] {
+    [
+        ("six commits", six_commits(), tuning(64, 16)),
+        ("six commits with early writes", six_commits(), tuning(1, 16)),
+        ("killed before the sync", killed_before_the_sync(), tuning(1, 16)),
+        ("evicted early", evicted_early(), tuning(1, 16)),
+        ("cut off", cut_off(), tuning(64, 16)),
+    ]
+}
+
+#[test]
+fn every_subset_and_every_tear_of_short_commits_is_one_of_the_two_states() {
+    let mut total = 0;
+    for (name, script, tuning) in all_scripts() {
+        let (tried, failures) = exhaust::<Sound>(&script, tuning);
+        println!("{name}: {tried} states, {} failures", failures.len());
+        assert_eq!(failures, Vec::<String>::new(), "{name}");
+        total += tried;
+    }
+    assert!(total > 2_000, "only {total} states");
+}
+
+/// A protocol without one of its steps, and how often each script finds it out.
+macro_rules! mutation {
+    ($test:ident, $name:ident, $step:ident, $script:expr) => {
+        #[test]
+        fn $test() {
+            #[derive(Debug)]
+            struct $name;
+            impl Protocol for $name {
+                const $step: bool = false;
+            }
+            let (name, script, tuning) = all_scripts()[$script].clone();
+            let (tried, failures) = exhaust::<$name>(&script, tuning);
+            let first = failures.first();
+            println!(
+                "{} on {name}: {tried} states, {} failures ({first:?})",
+                stringify!($name),
+                failures.len()
+            );
+            assert!(!failures.is_empty());
+        }
+    };
+}
+
+mutation!(
+    believing_every_record_is_noticed,
+    BelievesEveryRecord,
+    VERIFIES_NEWEST,
+    0
+);
+mutation!(raising_no_barriers_is_noticed, RaisesNoBarriers, RAISES_BARRIERS, 3);
+mutation!(claiming_checkpoints_is_noticed, ClaimsCheckpoints, CHECKPOINTS_FIRST, 0);
+mutation!(
+    truncating_before_the_record_is_noticed,
+    TruncatesFirst,
+    TRUNCATES_LAST,
+    4
+);
+mutation!(opening_without_a_sync_is_noticed, DoesNotSyncAtOpen, SYNCS_AT_OPEN, 2);
