@@ -113,7 +113,8 @@ export interface TenantStore {
   /**
    * All operations or none, in their order; each sees those before it. 1 to 1,000 operations.
    *
-   * @throws those of `insert`, `patch` and `delete`, with the index of the failed operation as `operation` in the detail
+   * @throws those of `insert`, `patch` and `delete`, with the index of the failed operation as `operation` in the detail;
+   * `invalid_request` also if the documents before and after their changes exceed 16 MiB of fields together
    */
   transact(operations: readonly Operation[]): Promise<OperationResult[]>
 }

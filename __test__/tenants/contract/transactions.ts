@@ -119,6 +119,16 @@ export function describeTransactions(makeHome: MakeHome): void {
       expect(await store.transact(Array<Operation>(1000).fill(insert))).toHaveLength(1000)
     })
 
+    it('of small patches to large documents is refused, since all of them would be in memory at once', async () => {
+      const { store } = await makeStore(makeHome)
+      const { id } = await store.insert('posts', { text: 'x'.repeat(1_000_000) })
+      const patch: Operation = { op: 'update', table: 'posts', id, fields: { touched: true } }
+      const failure = await rejectionOf(store.transact(Array<Operation>(1000).fill(patch)))
+      expect(failure).toMatchObject({ code: 'invalid_request', path: 'operations', detail: { operation: 8 } })
+      expect(await store.get('posts', id)).toMatchObject({ version: 1 })
+      expect(await store.transact([...Array<Operation>(7).fill(patch), { op: 'delete', table: 'posts', id }])).toHaveLength(8)
+    })
+
     it('that reads and writes two documents by version keeps their sum, among many', async () => {
       const { store } = await makeStore(makeHome)
       const accounts = await Promise.all([50, 50, 50].map((balance) => store.insert('accounts', { balance })))

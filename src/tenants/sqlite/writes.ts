@@ -10,6 +10,12 @@ import type { OpenTenant } from './open-tenant.js'
 import { violatedIndex } from './schema-change.js'
 import { type DocumentTable, deleteStep, idParams, insertStep, readByIdSql, toDocument, updateStep } from './table.js'
 
+/**
+ * Of fields, in characters, read and written: each document is parsed on the event loop and held until the commit, so that a
+ * thousand small patches of one large document would keep everybody else waiting.
+ */
+const MAX_TRANSACTION_SIZE = 16 * 1_048_576
+
 /** What the errors of an operation say about where it stood. */
 export type Locate = (error: NimbusError, operation: number) => NimbusError
 
@@ -60,6 +66,7 @@ class Planner implements Plan {
   readonly #nowMs: number
   /** Documents as the operations so far leave them; `undefined` for deleted ones. */
   readonly #changed = new Map<string, StoredDocument | undefined>()
+  #size = 0
 
   constructor(tenant: OpenTenant, nowMs: number) {
     this.#tenant = tenant
@@ -88,6 +95,7 @@ class Planner implements Plan {
     const id = this.#tenant.idsOf(table).next()
     const times = { createdAt: this.#nowMs, updatedAt: this.#nowMs }
     const document = { id: id.text, table: table.name, version: 1, ...times, fieldsJson }
+    this.#count(document)
     this.steps.push(insertStep(table, id, document))
     this.results.push({ op: 'insert', document })
   }
@@ -100,6 +108,7 @@ class Planner implements Plan {
       updatedAt: Math.max(this.#nowMs, current.updatedAt),
       fieldsJson: serializeFields(fields),
     }
+    this.#count(document)
     this.#changed.set(keyOf(current), document)
     this.steps.push(updateStep(table, document))
     this.results.push({ op: 'update', document })
@@ -116,12 +125,22 @@ class Planner implements Plan {
     const key = keyOf({ table, id: operation.id.toLowerCase() })
     const current = this.#changed.has(key) ? this.#changed.get(key) : readDocument(this.#tenant, table, operation.id)
     if (current === undefined) throw documentNotFound(table)
+    this.#count(current)
     if (ifVersion !== undefined && ifVersion !== current.version) {
       throw new NimbusError('version_conflict', `document ${current.id} is at version ${current.version}`, {
         detail: { version: current.version, if_version: ifVersion },
       })
     }
     return current
+  }
+
+  #count({ fieldsJson }: StoredDocument): void {
+    this.#size += fieldsJson.length
+    if (this.#size <= MAX_TRANSACTION_SIZE) return
+    throw new NimbusError('invalid_request', 'the documents that the transaction reads and writes exceed 16 MiB', {
+      path: 'operations',
+      remediation: 'Split the operations among several transactions.',
+    })
   }
 }
 
