@@ -15,6 +15,7 @@ use rusqlite::{OpenFlags, Statement};
 use crate::authorizer::Authorizer;
 use crate::cache::{self, Role};
 use crate::error::StoreError;
+use crate::log::{Fold, Log};
 use crate::options::{Encryption, Mode, OpenOptions};
 use crate::tamper::{self, Mark};
 use crate::value::{Row, Value};
@@ -32,6 +33,7 @@ pub struct Connection {
     path: PathBuf,
     role: Role,
     authorizer: Authorizer,
+    log: Log,
     cache_kibibytes: u64,
     broken: bool,
 }
@@ -63,9 +65,16 @@ impl Connection {
             path: path.to_owned(),
             role,
             authorizer,
+            log: Log::default(),
             cache_kibibytes: 0,
             broken: false,
         };
+        if role == Role::Writer {
+            connection
+                .log
+                .follow(&mut connection.inner)
+                .map_err(|error| StoreError::from_sqlite(error, 0, path))?;
+        }
         connection.follow_cache_budget()?;
         Ok(connection)
     }
@@ -144,6 +153,23 @@ impl Connection {
     /// Whether an error was seen after which nothing this connection says can be trusted.
     pub(crate) const fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// Folds the write-ahead log into the data file if it has grown. Its failure is no write's failure: what is in the log
+    /// is durable.
+    pub(crate) fn fold_log(&mut self) {
+        match self.log.next_fold() {
+            None => {}
+            Some(Fold::Passive) => {
+                let _ = self.control("PRAGMA wal_checkpoint(PASSIVE)");
+            }
+            Some(Fold::Restart(patience)) => {
+                if self.inner.busy_timeout(patience).is_ok() {
+                    let _ = self.control("PRAGMA wal_checkpoint(RESTART)");
+                }
+                let _ = self.inner.busy_timeout(BUSY_TIMEOUT);
+            }
+        }
     }
 
     /// Takes up the share of the page-cache budget that this connection has now.

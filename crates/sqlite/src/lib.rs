@@ -10,6 +10,7 @@
 //! | `connection` | opening and keying a file, running checked statements                    |
 //! | `authorizer` | what SQL may not do to an open file                                      |
 //! | `store`      | one file: group commit, point reads, queries                             |
+//! | `log`        | keeping the write-ahead log short                                        |
 //! | `cache`      | the page-cache budget of the process                                     |
 //! | `pool`       | native threads, parked before SQLCipher's own exit handler runs          |
 
@@ -19,6 +20,7 @@ mod cache;
 mod connection;
 mod error;
 mod exit;
+mod log;
 mod options;
 mod pool;
 mod provider;

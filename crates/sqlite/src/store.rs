@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -76,7 +77,9 @@ pub struct Store {
 }
 
 struct Shared {
-    options: OpenOptions,
+    path: PathBuf,
+    /// For the connections to come; with the file's key, so none once the store is closed.
+    options: Mutex<Option<OpenOptions>>,
     sink: Sink,
     queue: Mutex<Queue>,
     writer: Mutex<Option<Connection>>,
@@ -127,10 +130,11 @@ impl Store {
         let ticket = Ticket::take();
         let writer = Connection::open_as(options, Role::Writer)?;
         let shared = Shared {
-            options: OpenOptions {
+            path: options.path.clone(),
+            options: Mutex::new(Some(OpenOptions {
                 mode: Mode::Open,
                 ..options.clone()
-            },
+            })),
             sink,
             queue: Mutex::default(),
             writer: Mutex::new(Some(writer)),
@@ -158,7 +162,7 @@ impl Store {
         }
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => Connection::open_as(&self.shared.options, Role::Point)?,
+            None => self.shared.open(Role::Point)?,
         };
         let mut first = None;
         let result = connection.follow_cache_budget().and_then(|()| {
@@ -192,7 +196,7 @@ impl Store {
                 Ok(Ok(rows)) => Outcome::Rows(rows),
                 Ok(Err(error)) => Outcome::Failed(error),
                 Err(_) => Outcome::Failed(StoreError::Panicked {
-                    path: shared.options.path.clone(),
+                    path: shared.path.clone(),
                 }),
             };
             lock(&shared.queries).running -= 1;
@@ -271,7 +275,7 @@ impl Shared {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(&jobs)));
             let completions = outcome.unwrap_or_else(|_| {
                 *lock(&self.writer) = None;
-                let outcomes = batch::panicked(&self.options.path, jobs.len());
+                let outcomes = batch::panicked(&self.path, jobs.len());
                 jobs.iter()
                     .zip(outcomes)
                     .filter_map(|(job, outcome)| completion(job.id(), outcome))
@@ -280,7 +284,19 @@ impl Shared {
             if !completions.is_empty() {
                 (self.sink)(completions);
             }
+            // After the answer, which need not wait for it.
+            if catch_unwind(AssertUnwindSafe(|| self.fold_log())).is_err() {
+                *lock(&self.writer) = None;
+            }
         }
+    }
+
+    fn fold_log(&self) {
+        let mut slot = lock(&self.writer);
+        if let Some(connection) = slot.as_mut() {
+            connection.fold_log();
+        }
+        slot.take_if(|connection| connection.is_broken());
     }
 
     /// The next writes that fit one transaction, or the next other job alone.
@@ -330,7 +346,7 @@ impl Shared {
 
     fn commit(&self, jobs: &[Job]) -> Vec<Completion> {
         let requests: Vec<&[Step]> = jobs.iter().map(Job::steps).collect();
-        let reopen = || Connection::open_as(&self.options, Role::Writer);
+        let reopen = || self.open(Role::Writer);
         let outcomes = batch::commit(&mut lock(&self.writer), &reopen, &requests);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
@@ -344,7 +360,7 @@ impl Shared {
         let mut slot = lock(&self.writer);
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => Connection::open_as(&self.options, Role::Writer)?,
+            None => self.open(Role::Writer)?,
         };
         let mut busy = false;
         let result = connection.run(0, "PRAGMA wal_checkpoint(TRUNCATE)", &[], |row| {
@@ -357,7 +373,7 @@ impl Shared {
         result?;
         if busy {
             Err(StoreError::Busy {
-                path: self.options.path.clone(),
+                path: self.path.clone(),
             })
         } else {
             Ok(())
@@ -380,6 +396,7 @@ impl Shared {
         // The last connection checkpoints and removes the write-ahead log; what it cannot fold in stays in the log, which
         // is durable and read at the next open.
         *lock(&self.writer) = None;
+        *lock(&self.options) = None;
         *lock(&self.ticket) = None;
     }
 
@@ -387,7 +404,7 @@ impl Shared {
         let idle = lock(&self.queries).idle.pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => Connection::open_as(&self.options, Role::Query)?,
+            None => self.open(Role::Query)?,
         };
         let mut rows = Vec::new();
         let result = connection.follow_cache_budget().and_then(|()| {
@@ -404,13 +421,18 @@ impl Shared {
         result.map(|()| rows)
     }
 
+    fn open(&self, role: Role) -> Result<Connection, StoreError> {
+        let options = lock(&self.options).clone();
+        Connection::open_as(&options.ok_or_else(|| self.closed())?, role)
+    }
+
     fn answer(&self, id: RequestId, outcome: Outcome) {
         (self.sink)(vec![Completion { id, outcome }]);
     }
 
     fn closed(&self) -> StoreError {
         StoreError::Closed {
-            path: self.options.path.clone(),
+            path: self.path.clone(),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use nimbus_sqlite::{Mode, Outcome, Row, Step, StoreError, Value};
 use support::{Client, options, step};
 use tempfile::TempDir;
@@ -28,13 +30,13 @@ fn together(client: &mut Client, requests: &[&str]) -> Vec<bool> {
             id
         })
         .collect();
-    let mut succeeded = vec![None; ids.len()];
-    for _ in requests {
-        let completion = client.wait();
-        let place = ids.iter().position(|id| *id == completion.id).expect("an id of ours");
-        succeeded[place] = Some(matches!(completion.outcome, Outcome::Wrote(_)));
-    }
-    succeeded.into_iter().map(|known| known.expect("each once")).collect()
+    let succeeded: BTreeMap<u32, bool> = requests
+        .iter()
+        .map(|_| client.wait())
+        .map(|completion| (completion.id, matches!(completion.outcome, Outcome::Wrote(_))))
+        .collect();
+    assert!(ids.iter().eq(succeeded.keys()), "each is answered once");
+    succeeded.into_values().collect()
 }
 
 fn numbers(rows: &[Row]) -> Vec<i64> {

@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nimbus_sqlite::{Mode, Outcome, Step, Value};
 use support::{Client, PROFILES, options, reopened, step};
@@ -112,4 +113,17 @@ fn requests_committed_together_do_what_they_would_do_one_after_the_other() {
         );
         again.close();
     }
+}
+
+#[test]
+fn a_closed_store_has_let_go_of_the_key() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mut creating = options(&directory.path().join("a.sqlite3"), PROFILES[1], Mode::Create);
+    let mut client = Client::open(&creating).expect("create");
+    client.write(vec![step("CREATE TABLE t (key)", vec![])]).expect("table");
+    client.query("SELECT * FROM t").expect("rows");
+    client.store.get("SELECT * FROM t", &[]).expect("no row");
+    client.close();
+    let encryption = creating.encryption.take().expect("encrypted");
+    assert_eq!(Arc::strong_count(&encryption), 1, "only the test has it");
 }
