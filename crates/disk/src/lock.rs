@@ -30,13 +30,15 @@ impl FileLock {
         Ok(Self { file })
     }
 
-    /// Takes the lock together with other shared owners.
+    /// Takes the lock together with other shared owners. The file is then empty: an exclusive owner whose name is still
+    /// there is gone.
     ///
     /// # Errors
     /// [`DiskError::Busy`] at once, with the owner's pid and host, if somebody holds it exclusively.
     pub fn shared(path: &Path) -> Result<Self, DiskError> {
         let file = open(path)?;
         settle(file.try_lock_shared(), &file, path)?;
+        file.set_len(0).at(Operation::Write, path)?;
         Ok(Self { file })
     }
 }
@@ -118,5 +120,19 @@ mod tests {
         assert!(matches!(FileLock::exclusive(&path), Err(DiskError::Busy { .. })));
         drop((first, second));
         FileLock::exclusive(&path).expect("released");
+    }
+
+    #[test]
+    fn a_shared_owner_is_never_called_by_the_name_of_an_exclusive_one_before_it() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("x.nimbus-lock");
+        drop(FileLock::exclusive(&path).expect("first"));
+        let _held = FileLock::shared(&path).expect("shared");
+        match FileLock::exclusive(&path) {
+            Err(DiskError::Busy {
+                pid: None, host: None, ..
+            }) => {}
+            other => panic!("expected an unknown owner, got {other:?}"),
+        }
     }
 }

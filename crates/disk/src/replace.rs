@@ -7,7 +7,8 @@
 //! | rename / link      | the old or the new file, whole       | nothing, or the new file, whole     |
 //! | syncing the folder | the new file                         | the new file                        |
 //!
-//! A left-over `<path>.tmp` is never read; the next `replace` of that path takes its place.
+//! A left-over `<path>.tmp` is never read; the next `replace` of that path takes its place. Where the file system has no
+//! nameless files, `create_exclusive` writes to `<path>.<pid>.<n>.tmp`; one that a crash left is never read nor used again.
 
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
@@ -88,13 +89,22 @@ fn nameless(path: &Path) -> Result<(File, Option<PathBuf>), DiskError> {
                 Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
             ) =>
         {
-            let unique = with_suffix(
-                path,
-                &format!(".{}.{:?}.tmp", std::process::id(), std::thread::current().id()),
-            );
-            Ok((create_new(&unique)?, Some(unique)))
+            named(path).map(|(file, temporary)| (file, Some(temporary)))
         }
         Err(error) => Err(DiskError::new(Operation::Open, path, error)),
+    }
+}
+
+/// A file under a name that nobody else uses. A process before this one may have had the same id, as the first one in a
+/// container always has, and have left its file.
+fn named(path: &Path) -> Result<(File, PathBuf), DiskError> {
+    let mut number = 0_u64;
+    loop {
+        let temporary = with_suffix(path, &format!(".{}.{number}.tmp", std::process::id()));
+        match open_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            opened => return Ok((opened.at(Operation::Open, &temporary)?, temporary)),
+        }
     }
 }
 
@@ -133,16 +143,11 @@ fn link_descriptor(file: &File, path: &Path) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    write_synced(&create_new(path)?, path, bytes)
+    write_synced(&open_new(path).at(Operation::Open, path)?, path, bytes)
 }
 
-fn create_new(path: &Path) -> Result<File, DiskError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(PRIVATE)
-        .open(path)
-        .at(Operation::Open, path)
+fn open_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
 fn write_synced(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
@@ -154,4 +159,21 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_with_the_same_id_left_does_not_stand_in_the_way() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("manifest");
+        let (_, left) = named(&path).expect("first");
+        let (file, temporary) = named(&path).expect("second");
+        assert_ne!(left, temporary);
+        write_synced(&file, &path, b"whole").expect("write");
+        assert!(link(&file, Some(&temporary), &path).expect("link"));
+        assert_eq!(std::fs::read(&path).expect("read"), b"whole");
+    }
 }
