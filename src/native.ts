@@ -189,7 +189,7 @@ export class SqliteStore {
       this.#waiting.set(id, { resolve, reject })
       keepAlive.hold()
       try {
-        submit(id)
+        guard(() => submit(id))
       } catch (thrown) {
         this.#waiting.delete(id)
         keepAlive.release()
@@ -252,7 +252,7 @@ function isFailure(thrown: unknown): thrown is Addon.NativeFailure {
 function fromFailure(failure: Addon.NativeFailure): Error {
   const { code, message, path, step, reason, bytes, ownerPid, ownerHost } = failure
   if (code === 'statement') return new StatementError(reason as StatementErrorKind, step ?? 0, message)
-  if (code === 'invalid_argument' || code === 'closed_handle') return new TypeError(message)
+  if (code === 'invalid_argument' || code === 'closed_handle' || isArgumentStatus(code)) return new TypeError(message)
   const detail: ErrorDetail = {}
   if (reason !== undefined) detail['reason'] = reason
   if (bytes !== undefined) detail['bytes'] = bytes
@@ -260,6 +260,9 @@ function fromFailure(failure: Addon.NativeFailure): Error {
   if (ownerHost !== undefined) detail['owner_host'] = ownerHost
   return new NimbusError(NIMBUS_CODES[code] ?? 'internal', message, { path, detail })
 }
+
+/** What Node-API and napi-rs say of an argument of the wrong type: `InvalidArg`, `StringExpected` and so on. */
+const isArgumentStatus = (code: string): boolean => code === 'InvalidArg' || code.endsWith('Expected')
 
 /** `NIMBUS_NATIVE_PATH`, the file beside the package, or the package for this platform: in this order. */
 function loadAddon(): typeof Addon {

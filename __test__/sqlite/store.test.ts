@@ -11,6 +11,7 @@ import {
   SqliteStore,
   StatementError,
   type CipherProfile,
+  type SqlParameter,
   type Step,
 } from '../../src/native.js'
 
@@ -200,6 +201,34 @@ describe.each(formats)('a store over a $name file', ({ profile }) => {
       expect.objectContaining({ code: 'target_exists' }),
     )
     expect(statSync(opened.path).size).toBe(0)
+  })
+})
+
+describe('a value that SQL has no type for', () => {
+  it('is a TypeError everywhere, and leaves the store as it was', async () => {
+    const path = join(directory, 'a.sqlite3')
+    const store = SqliteStore.open({ path, mode: 'create', exclusive: true })
+    const foreign: unknown[] = [
+      1n,
+      Symbol('x'),
+      () => 1,
+      {},
+      [1],
+      new Date(),
+      new DataView(new ArrayBuffer(3)),
+      new Float64Array(1),
+    ]
+    for (const value of foreign) {
+      const params = [value] as SqlParameter[]
+      expect(() => store.get('SELECT ?', params)).toThrow(TypeError)
+      await expect(store.query('SELECT ?', params)).rejects.toThrow(TypeError)
+      await expect(store.write([{ sql: 'SELECT ?', params }])).rejects.toThrow(TypeError)
+    }
+    expect(store.get('SELECT ?', ['a\0b'])).toEqual(['a\0b'])
+    expect(store.get('SELECT ?', ['a\ud800b'])).toEqual(['a\ufffdb'])
+    expect(store.get('SELECT ?', [new Uint8Array(new SharedArrayBuffer(3))])).toEqual([new Uint8Array(3)])
+    expect(store.stats.queued).toBe(0)
+    await store.close()
   })
 })
 
