@@ -126,7 +126,9 @@ export function describeTransactions(makeHome: MakeHome): void {
       const failure = await rejectionOf(store.transact(Array<Operation>(1000).fill(patch)))
       expect(failure).toMatchObject({ code: 'invalid_request', path: 'operations', detail: { operation: 8 } })
       expect(await store.get('posts', id)).toMatchObject({ version: 1 })
-      expect(await store.transact([...Array<Operation>(7).fill(patch), { op: 'delete', table: 'posts', id }])).toHaveLength(8)
+      expect(
+        await store.transact([...Array<Operation>(7).fill(patch), { op: 'delete', table: 'posts', id }]),
+      ).toHaveLength(8)
     })
 
     it('that reads and writes two documents by version keeps their sum, among many', async () => {
