@@ -19,9 +19,10 @@ const PRELUDE = `
   const fileId = addon.randomBytes(16)
 `
 
-const run = (body: string, directory: string) =>
+const run = (body: string, directory: string, environment: NodeJS.ProcessEnv = {}) =>
   spawnSync(process.execPath, ['-e', `${PRELUDE}\nconst directory = ${JSON.stringify(directory)}\n${body}`], {
     encoding: 'utf8',
+    env: { ...process.env, ...environment },
     // Far less than the ten seconds for which the exit handler would wait for a thread that never ends.
     timeout: 8_000,
   })
@@ -117,6 +118,31 @@ describe('a file that one process keeps for itself', () => {
     },
     30_000,
   )
+})
+
+describe('a process that gets no more threads', () => {
+  it('answers every request all the same', () => {
+    const path = join(directory, 'a.sqlite3')
+    // The standard library of Rust asks for stacks of this size, which no system gives.
+    const child = run(
+      `const answers = []
+      const store = addon.NativeStore.open({ path: ${JSON.stringify(path)}, create: true, exclusive: true }, (completions) => {
+        for (const { id, failure } of completions) answers.push(failure?.message ?? id)
+        if (answers.length === 4) { console.log(answers.join()); process.exit(0) }
+      })
+      setInterval(() => undefined, 1000)
+      store.write(1, [{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }])
+      store.write(2, [{ sql: 'INSERT INTO t VALUES (1)' }])
+      store.query(3, 'SELECT * FROM t', [])
+      store.close(4)`,
+      directory,
+      { RUST_MIN_STACK: String(2 ** 46) },
+    )
+    expect({ stdout: child.stdout.trim(), signal: child.signal }, child.stderr).toEqual({
+      stdout: '1,2,3,4',
+      signal: null,
+    })
+  })
 })
 
 describe('a hardened process', () => {

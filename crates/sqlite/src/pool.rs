@@ -47,7 +47,7 @@ impl Pool {
         }
     }
 
-    /// Runs `job` on one of the threads, in order of arrival.
+    /// Runs `job` on one of the threads, in order of arrival. The caller holds no lock that a job takes.
     pub(crate) fn run(&'static self, job: impl FnOnce() + Send + 'static) {
         let mut state = self.lock();
         state.jobs.push_back(Box::new(job));
@@ -60,18 +60,30 @@ impl Pool {
                 .name(self.name.to_owned())
                 .spawn(|| self.serve());
             if spawned.is_err() {
-                // The system is out of threads: those there are will come to the job.
-                self.lock().threads -= 1;
+                // The system is out of threads: those there are will come to the job. If there are none, the caller does
+                // it, for nobody else ever would.
+                let threads = {
+                    let mut state = self.lock();
+                    state.threads -= 1;
+                    state.threads
+                };
+                if threads == 0 {
+                    while let Some(job) = self.take() {
+                        perform(job);
+                    }
+                }
             }
         }
     }
 
     fn serve(&self) {
         while let Some(job) = self.next() {
-            let _running = exit::enter();
-            // A job answers for its own panics; what gets here must not take the thread's place in the count with it.
-            let _ = catch_unwind(AssertUnwindSafe(job));
+            perform(job);
         }
+    }
+
+    fn take(&self) -> Option<Job> {
+        self.lock().jobs.pop_front()
     }
 
     fn next(&self) -> Option<Job> {
@@ -97,4 +109,10 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn perform(job: Job) {
+    let _running = exit::enter();
+    // A job answers for its own panics; what gets here must not take the thread's place in the count with it.
+    let _ = catch_unwind(AssertUnwindSafe(job));
 }

@@ -263,7 +263,9 @@ impl Shared {
         queue.closed = matches!(job, Job::Close { .. });
         queue.bytes += job.bytes();
         queue.jobs.push_back(job);
-        if !std::mem::replace(&mut queue.served, true) {
+        let is_served = std::mem::replace(&mut queue.served, true);
+        drop(queue);
+        if !is_served {
             let shared = Arc::clone(shared);
             pool::WRITERS.run(move || shared.serve());
         }
