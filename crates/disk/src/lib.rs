@@ -13,4 +13,4 @@ pub use directory::{create_directory, remove, sync_directory_of};
 pub use error::{DiskError, Operation};
 pub use key_file::{KeyFileDefect, KeyFileError, KeyFileFacts, read_key_file};
 pub use lock::FileLock;
-pub use replace::{create_exclusive, replace};
+pub use replace::{create_exclusive, publish, replace};

@@ -62,6 +62,16 @@ pub fn create_exclusive(path: &Path, bytes: &[u8]) -> Result<bool, DiskError> {
     Ok(created)
 }
 
+/// Gives a file that was made and synced under another name its own, durable on return. Callers hold the lock that makes
+/// them the only writer, and have seen that nothing is at `path`.
+///
+/// # Errors
+/// [`DiskError`]; the file is then under one of the two names.
+pub fn publish(temporary: &Path, path: &Path) -> Result<(), DiskError> {
+    rename_over(temporary, path)?;
+    sync_directory_of(path)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one rename in the tree: the file is synced, its directory will be"

@@ -82,9 +82,10 @@ pub const fn group_of(page: u32) -> u32 {
     page / GROUP_PAGES
 }
 
-/// Groups that `page_count` pages lie in.
+/// Groups that `page_count` pages lie in, and at least the first, which every file has from the beginning.
 pub fn groups_for(page_count: u64) -> u32 {
-    u32::try_from(page_count.div_ceil(u64::from(GROUP_PAGES))).expect("callers checked MAX_PAGES")
+    let groups = page_count.div_ceil(u64::from(GROUP_PAGES)).max(1);
+    u32::try_from(groups).expect("callers checked MAX_PAGES")
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ impl Record {
             && logical_bytes / BLOCK_BYTES_U64 <= MAX_PAGES
             && lowest_bytes <= logical_bytes
             && groups <= groups_for(logical_bytes / BLOCK_BYTES_U64)
-            && lowest_groups <= groups;
+            && (1..=groups).contains(&lowest_groups);
         sound.then_some(Self {
             epoch,
             previous_tag,

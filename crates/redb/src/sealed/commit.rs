@@ -62,7 +62,7 @@ impl CommitLog {
         Self {
             durable: State {
                 logical_bytes: 0,
-                groups: 0,
+                groups: 1,
                 header: [0; HEADER_BYTES],
             },
             epoch: 0,
@@ -141,7 +141,8 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         };
         let unchanged = state.header == log.durable.header
             && state.logical_bytes == log.durable.logical_bytes
-            && log.lowest.is_none();
+            && log.lowest.is_none()
+            && log.pending.as_ref().is_some_and(BTreeMap::is_empty);
         if unchanged {
             return if log.unsynced { self.sync_disk(log) } else { Ok(()) };
         }
@@ -170,8 +171,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         let groups = self.meta.groups().min(groups_for(page_count));
         self.meta.truncate(groups);
-        let tail = tail_of(page_count).filter(|&page| group_of(page) < groups);
-        if let Some(first) = tail {
+        if let Some(first) = tail_of(page_count, groups) {
             let epoch = log.epoch + 1;
             self.zero_tail(first, epoch)?;
         }
@@ -184,13 +184,11 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Ok(())
     }
 
-    /// Writes the first record of a new file.
-    pub(super) fn append_first(&self, log: &mut CommitLog) -> Result<(), SealedError> {
-        let record = log.record_of(&log.durable, None, 0);
-        let appended = self.append(log, record)?;
-        self.sync_disk(log)?;
-        self.settle(log, appended);
-        Ok(())
+    /// Writes the first group and the first record of a new file, whose superblock was written and not synced.
+    pub(super) fn commit_first(&self, log: &mut CommitLog) -> Result<(), SealedError> {
+        self.initialize_groups(log.durable.groups, log.epoch + 1)?;
+        let state = log.durable.clone();
+        self.commit_heavy(log, &state)
     }
 
     fn fits_the_ring(&self, log: &CommitLog) -> bool {
@@ -361,10 +359,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     }
 }
 
-/// The first page beyond `page_count`, if it is in the middle of a group.
-pub(super) fn tail_of(page_count: u64) -> Option<u32> {
-    let in_the_middle = !page_count.is_multiple_of(u64::from(GROUP_PAGES));
-    u32::try_from(page_count).ok().filter(|_| in_the_middle)
+/// The first page beyond `page_count`, if it is in one of `groups` groups.
+pub(super) fn tail_of(page_count: u64, groups: u32) -> Option<u32> {
+    u32::try_from(page_count).ok().filter(|&page| group_of(page) < groups)
 }
 
 /// From `first` to the end of its group.

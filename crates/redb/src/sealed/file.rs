@@ -102,27 +102,22 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             dek_generation: identity.dek_generation,
             layout: tuning.layout,
         };
-        let keys = superblock.keys(dek);
-        let block = superblock.encode(&keys);
-        for copy in [0, BLOCK_BYTES_U64] {
-            disk.write_at(copy, &block)?;
-        }
-        // A record is found only by way of a superblock.
-        disk.sync()?;
         let volume = Volume {
             disk,
-            keys,
+            keys: superblock.keys(dek),
             layout: tuning.layout,
         };
+        let block = superblock.encode(&volume.keys);
+        for copy in [0, BLOCK_BYTES_U64] {
+            volume.disk.write_at(copy, &block)?;
+        }
         let empty = Recovered {
             meta: MetaCache::new(0, 0, tuning.cached_meta_blocks, P::JUDGES_EPOCHS),
             log: CommitLog::empty(),
             rolled_back: false,
         };
         let file = Self::assemble(volume, identity, tuning, empty);
-        let mut log = file.lock();
-        file.append_first(&mut log)?;
-        drop(log);
+        file.commit_first(&mut file.lock())?;
         Ok(file)
     }
 

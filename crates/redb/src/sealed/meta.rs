@@ -72,6 +72,20 @@ impl MetaCache {
         Ok(look(&cached.block))
     }
 
+    /// Loads the meta block of `group`, and so judges it.
+    pub(super) fn look_at<D: Disk>(&self, volume: &Volume<D>, group: u32) -> Result<(), SealedError> {
+        self.read(volume, group, |_| ())
+    }
+
+    /// Judges what the disk holds for `group`, which is not below [`Self::groups`]: nothing, as a rule.
+    pub(super) fn look_beyond<D: Disk>(&self, volume: &Volume<D>, group: u32) -> Result<(), SealedError> {
+        match volume.read_meta(group) {
+            Ok(mut block) if self.judges => self.judge(volume, group, &mut block).map(|_| ()),
+            Ok(_) | Err(SealedError::Corrupt(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Changes the meta block of `group`, which is below [`Self::groups`].
     pub(super) fn change<D: Disk>(
         &self,

@@ -10,31 +10,69 @@ use super::seal::in_parallel;
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
 use crate::format::layout::group_of;
-use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, Kind, PageSeal};
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, GROUP_PAGES, Kind, PageSeal};
 
 /// Pages looked at together: bounds the memory that a read of a huge value takes.
 const WINDOW_PAGES: usize = 1024;
 /// From here on more than one thread opens the pages of one read: starting one costs as much as opening 8 to 16 pages.
 const PARALLEL_PAGES: usize = 32;
 
+/// What a page that was never written is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unwritten {
+    Zeros,
+    Error,
+}
+
 impl<D: Disk, P: Protocol> SealedFile<D, P> {
-    /// Fills `out` with the bytes at `offset`.
+    /// Fills `out` with the bytes at `offset`; pages never written read as zeros.
     ///
     /// # Errors
     /// [`SealedError::BeyondEnd`], [`SealedError::Io`], or [`SealedError::Corrupt`] if a page does not authenticate;
     /// `out` then holds no plaintext of that page.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), SealedError> {
+        self.read_with(offset, out, Unwritten::Zeros)
+    }
+
+    /// Like [`Self::read`], for a reader that asks for nothing but what it wrote: a page never written is an error. With
+    /// an old meta block put back, a page would else turn into zeros.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_written(&self, offset: u64, out: &mut [u8]) -> Result<(), SealedError> {
+        self.read_with(offset, out, Unwritten::Error)
+    }
+
+    /// Reads every page that was ever written and names those that do not authenticate: which of them redb uses, only redb
+    /// knows.
+    ///
+    /// # Errors
+    /// Whatever is not the fault of one page.
+    pub fn damaged_pages(&self) -> Result<Vec<u32>, SealedError> {
+        let pages = (self.len() / BLOCK_BYTES_U64).min(u64::from(self.meta.groups()) * u64::from(GROUP_PAGES));
+        let mut block = [0; BLOCK_BYTES];
+        let mut damaged = Vec::new();
+        for number in 1..pages {
+            match self.read(number * BLOCK_BYTES_U64, &mut block) {
+                Err(SealedError::Corrupt(Damage::Page { page })) => damaged.push(page),
+                outcome => outcome?,
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn read_with(&self, offset: u64, out: &mut [u8], unwritten: Unwritten) -> Result<(), SealedError> {
         self.check_range(offset, out.len())?;
         let (mut offset, mut rest) = (offset, out);
         while !rest.is_empty() {
             let within = usize::try_from(offset % BLOCK_BYTES_U64).expect("below 4096");
             let count = if within == 0 && offset != 0 && rest.len() >= BLOCK_BYTES {
                 let whole = (rest.len() / BLOCK_BYTES).min(WINDOW_PAGES) * BLOCK_BYTES;
-                self.read_pages(page_at(offset), rest.split_at_mut(whole).0)?;
+                self.read_pages(page_at(offset), rest.split_at_mut(whole).0, unwritten)?;
                 whole
             } else {
                 let count = rest.len().min(BLOCK_BYTES - within);
-                self.read_part(page_at(offset), within, rest.split_at_mut(count).0)?;
+                self.read_part(page_at(offset), within, rest.split_at_mut(count).0, unwritten)?;
                 count
             };
             rest = rest.split_at_mut(count).1;
@@ -44,53 +82,55 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     }
 
     /// Some bytes of one page: redb's header, or a piece that is no page, which redb never asks for.
-    fn read_part(&self, page: u32, within: usize, out: &mut [u8]) -> Result<(), SealedError> {
+    fn read_part(&self, page: u32, within: usize, out: &mut [u8], unwritten: Unwritten) -> Result<(), SealedError> {
         let mut whole = [0; BLOCK_BYTES];
         if page == 0 {
             let header = self.header.read().unwrap_or_else(PoisonError::into_inner);
             whole.split_at_mut(header.len()).0.copy_from_slice(&header[..]);
         } else {
-            self.read_pages(page, &mut whole)?;
+            self.read_pages(page, &mut whole, unwritten)?;
         }
         let part = whole.get(within..within + out.len());
         out.copy_from_slice(part.expect("the caller stays within one page"));
         Ok(())
     }
 
-    fn read_pages(&self, first: u32, out: &mut [u8]) -> Result<(), SealedError> {
+    fn read_pages(&self, first: u32, out: &mut [u8], unwritten: Unwritten) -> Result<(), SealedError> {
         if out.len() == BLOCK_BYTES {
-            return match self.resolve(first, out)? {
+            return match self.resolve(first, out, unwritten)? {
                 Some(seal) => self.volume.read_page(first, &seal, out),
                 None => Ok(()),
             };
         }
         let mut sealed = Vec::with_capacity(out.len() / BLOCK_BYTES);
         for (page, block) in (first..).zip(out.as_chunks_mut::<BLOCK_BYTES>().0) {
-            sealed.push(self.resolve(page, block)?);
+            sealed.push(self.resolve(page, block, unwritten)?);
         }
         self.read_runs(first, &sealed, out)?;
         self.open_all(first, &sealed, out)
     }
 
     /// Fills `block` if the page is staged or was never written; else tells how to open its data block.
-    fn resolve(&self, page: u32, block: &mut [u8]) -> Result<Option<PageSeal>, SealedError> {
+    fn resolve(&self, page: u32, block: &mut [u8], unwritten: Unwritten) -> Result<Option<PageSeal>, SealedError> {
         if self.staging.copy(page, block) {
             return Ok(None);
         }
         let group = group_of(page);
-        if group >= self.meta.groups() {
-            block.fill(0);
-            return Ok(None);
-        }
-        let entry: Entry = self.meta.read(&self.volume, group, |meta| meta.get(page))?;
-        match entry.kind() {
-            Some(Kind::Data) => Ok(Some(entry.seal)),
-            Some(Kind::Zero) if is_zero(self.volume.keys.pages(), page, &entry.seal) => {
-                block.fill(0);
-                Ok(None)
+        let is_zeros = if group < self.meta.groups() {
+            let entry: Entry = self.meta.read(&self.volume, group, |meta| meta.get(page))?;
+            match entry.kind() {
+                Some(Kind::Data) => return Ok(Some(entry.seal)),
+                Some(Kind::Zero) => is_zero(self.volume.keys.pages(), page, &entry.seal),
+                Some(Kind::Poison) | None => false,
             }
-            _ => Err(Damage::Page { page }.into()),
+        } else {
+            true
+        };
+        if !is_zeros || unwritten == Unwritten::Error {
+            return Err(Damage::Page { page }.into());
         }
+        block.fill(0);
+        Ok(None)
     }
 
     /// Reads every sealed page into its place, neighbours on the disk at once.

@@ -65,6 +65,10 @@ pub(super) fn recover<D: Disk, P: Protocol>(
     let replayed = chain(&records, accepted)?;
     let meta = MetaCache::new(accepted.record.groups, epoch, cached_meta_blocks, P::JUDGES_EPOCHS);
     replay(volume, &meta, &replayed)?;
+    // Records can be removed without a key. Groups that only a later record initialized, and the first, which is the
+    // one that is written most, are asked for proof of that even if redb will not look at them.
+    meta.look_at(volume, 0)?;
+    meta.look_beyond(volume, accepted.record.groups)?;
     let checkpoint_epoch = if P::SYNCS_AT_OPEN && meta.is_clean() {
         // Everything was home already, and is durable after the sync that follows.
         epoch
@@ -183,7 +187,7 @@ fn replay<D: Disk>(volume: &Volume<D>, meta: &MetaCache, records: &[&SealedRecor
         replay_groups(volume, meta, record, later_groups)?;
         let mut entries = Vec::with_capacity(record.pages.len());
         let lowest = record.lowest_bytes / BLOCK_BYTES_U64;
-        if let Some(first) = tail_of(lowest).filter(|&page| record.shrunk && group_of(page) < record.lowest_groups) {
+        if let Some(first) = tail_of(lowest, record.lowest_groups).filter(|_| record.shrunk) {
             for page in tail_pages(first).filter(|&page| group_of(page) < later_groups) {
                 entries.push((page, zero_entry(volume.keys.pages(), page, record.epoch)?));
             }

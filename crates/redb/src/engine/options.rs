@@ -1,0 +1,46 @@
+//! How a database is opened, and how durable a commit is.
+
+use std::path::PathBuf;
+
+use nimbus_crypto::{Dek, FileId};
+
+/// How a database is opened.
+pub struct Options<'a> {
+    /// The data file.
+    pub path: PathBuf,
+    /// Whether the file must be there or must not.
+    pub mode: Mode,
+    /// The keys of a sealed file; `None` for plain redb.
+    pub encryption: Option<Encryption<'a>>,
+    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB).
+    pub cache_bytes: usize,
+}
+
+/// Whether the file must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It must.
+    Open,
+    /// It must not, and is made: under another name until it is whole.
+    Create,
+}
+
+/// What a manifest says of a sealed file.
+pub struct Encryption<'a> {
+    /// The unwrapped DEK.
+    pub dek: &'a Dek,
+    /// The id that the file must bear.
+    pub file_id: FileId,
+    /// The generation of the DEK, for a new file.
+    pub dek_generation: u64,
+}
+
+/// When a commit survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When it returns.
+    Immediate,
+    /// With the next immediate commit, the next flush, a thousand eventual commits later, or when the database is closed.
+    /// It is seen at once, and it is lost whole or not at all.
+    Eventual,
+}

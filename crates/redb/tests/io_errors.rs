@@ -1,0 +1,117 @@
+//! Every operation on the disk may fail, once or from then on: what was acknowledged is kept, and an error is an error.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking, and what it did by printing"
+)]
+
+mod support;
+
+use nimbus_redb::sealed::Sound;
+use nimbus_redb::{SealedError, SealedFile, Tuning};
+use nimbus_test_support::{Rng, SimDisk, fixed_dek};
+use support::workload::tuning;
+use support::{Base, FILE, IDENTITY, Pairs, TABLE, create, open, pairs};
+
+/// Runs commits until one fails; returns every state begun, and the last one that was acknowledged.
+fn work(disk: &SimDisk, tuning: Tuning) -> Result<(Vec<Pairs>, usize), String> {
+    let base: Base<_, Sound> = open(disk.clone(), tuning, 64 << 10)?;
+    let mut rng = Rng::new(5);
+    let mut states = vec![pairs(&base.redb).map_err(|error| error.to_string())?];
+    for number in 0..6_u64 {
+        let mut state = states[states.len() - 1].clone();
+        let attempt = |state: &mut Pairs, rng: &mut Rng| -> Result<(), redb::Error> {
+            let write = base.redb.begin_write()?;
+            {
+                let mut table = write.open_table(TABLE)?;
+                for _ in 0..8 {
+                    let key = rng.below(40).to_be_bytes().to_vec();
+                    let length = rng.index(2000);
+                    let value = rng.bytes(length);
+                    table.insert(key.as_slice(), value.as_slice())?;
+                    state.insert(key, value);
+                }
+                table.insert(b"number".as_slice(), number.to_be_bytes().as_slice())?;
+                state.insert(b"number".to_vec(), number.to_be_bytes().to_vec());
+            }
+            write.commit()?;
+            Ok(())
+        };
+        let done = attempt(&mut state, &mut rng);
+        states.push(state);
+        if done.is_err() {
+            let acknowledged = states.len() - 2;
+            return Ok((states, acknowledged));
+        }
+    }
+    let acknowledged = states.len() - 1;
+    Ok((states, acknowledged))
+}
+
+#[test]
+fn a_failure_of_any_operation_keeps_what_was_acknowledged() {
+    for (name, tuning) in [("large arena", tuning(2048, 16)), ("tiny arena", tuning(2, 1))] {
+        let created = SimDisk::holding(Vec::new());
+        drop(create::<_, Sound>(created.clone(), tuning, 64 << 10));
+        let image = created.image();
+        let quiet = SimDisk::holding(image.clone());
+        work(&quiet, tuning).expect("nothing fails");
+        let calls = quiet.calls();
+        let mut refused_opens = 0;
+        for call in 0..calls {
+            for count in [1, u64::MAX] {
+                let disk = SimDisk::holding(image.clone());
+                disk.fail(call, count);
+                let outcome = work(&disk, tuning);
+                let disk = disk.kill();
+                let base: Base<_, Sound> =
+                    open(disk, tuning, 64 << 10).unwrap_or_else(|error| panic!("{name}, call {call}: {error}"));
+                let found = pairs(&base.redb).expect("read");
+                if let Ok((states, acknowledged)) = outcome {
+                    let allowed = states[acknowledged..].contains(&found);
+                    assert!(allowed, "{name}, call {call}: neither acknowledged nor in flight");
+                } else {
+                    refused_opens += 1;
+                    assert_eq!(found, Pairs::new(), "{name}, call {call}");
+                }
+            }
+        }
+        println!("{name}: {calls} operations, each failed once and for good; {refused_opens} opens refused");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_not_taken_for_an_unfinished_commit() {
+    let disk = SimDisk::holding(Vec::new());
+    let file = SealedFile::<_, Sound>::create(disk.clone(), IDENTITY, &fixed_dek(), tuning(64, 16)).unwrap();
+    file.set_len(40 * 4096).unwrap();
+    file.write(4096, &vec![1; 4096 * 8]).unwrap();
+    file.sync().unwrap();
+    drop(file);
+    let image = disk.image();
+    let counted = SimDisk::holding(image.clone());
+    drop(SealedFile::<_, Sound>::open(counted.clone(), FILE, &fixed_dek(), tuning(64, 16)).unwrap());
+    for call in 0..counted.calls() {
+        let disk = SimDisk::holding(image.clone());
+        disk.fail(call, 1);
+        let opened = SealedFile::<_, Sound>::open(disk, FILE, &fixed_dek(), tuning(64, 16));
+        assert!(matches!(opened, Err(SealedError::Io(_))), "call {call}");
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_written_or_promised_any_more() {
+    let disk = SimDisk::holding(Vec::new());
+    let file = SealedFile::<_, Sound>::create(disk.clone(), IDENTITY, &fixed_dek(), tuning(64, 16)).unwrap();
+    file.set_len(40 * 4096).unwrap();
+    file.write(4096, &[1; 4096]).unwrap();
+    disk.fail_syncs();
+    assert!(matches!(file.sync(), Err(SealedError::Io(_))));
+    disk.heal();
+    assert!(matches!(file.sync(), Err(SealedError::Failed)));
+    assert!(matches!(file.write(4096, &[1; 4096]), Err(SealedError::Failed)));
+    assert!(matches!(file.set_len(0), Err(SealedError::Failed)));
+}
