@@ -91,7 +91,7 @@ fn any_sequence_of_operations_does_what_a_map_would() {
             };
             let mut changed = model.clone();
             let transaction = database.begin(durability).unwrap();
-            for _ in 0..1 + rng.below(3) {
+            for _ in 0..=rng.below(3) {
                 let name = format!("table {}", rng.below(3));
                 if rng.once_in(30) {
                     assert_eq!(
@@ -204,10 +204,7 @@ fn a_range_has_the_bounds_that_were_asked_for() {
         );
         assert_eq!(keys((excluded, included), Direction::Ascending, ALL), (vec![], false));
         assert_eq!(keys((excluded, excluded), Direction::Descending, ALL), (vec![], false));
-        assert_eq!(
-            keys(EVERYTHING, Direction::Ascending, Limit { pairs: 10, ..ALL }).1,
-            false
-        );
+        assert!(!keys(EVERYTHING, Direction::Ascending, Limit { pairs: 10, ..ALL }).1);
         assert_eq!(
             keys(EVERYTHING, Direction::Ascending, Limit { bytes: 12, ..ALL }),
             (vec![0, 1], true)
@@ -314,7 +311,7 @@ fn a_database_tells_its_epoch_its_id_and_its_size() {
     let database = open(&path, Mode::Create, true).unwrap();
     let before = database.stats().unwrap();
     let transaction = database.begin(Durability::Immediate).unwrap();
-    transaction.table("t").unwrap().put(b"key", &[1; 100_000]).unwrap();
+    transaction.table("t").unwrap().put(b"key", &vec![1; 100_000]).unwrap();
     transaction.commit().unwrap();
     let after = database.stats().unwrap();
     let (before, sealed) = (before.sealed.unwrap(), after.sealed.unwrap());

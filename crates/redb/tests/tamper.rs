@@ -280,7 +280,7 @@ fn blocks_replaced_by_older_versions_of_themselves_are_errors_or_have_no_effect(
                 let (number, version) = (case / versions, case % versions);
                 let older = victim.images[version].get(number * BLOCK..(number + 1) * BLOCK)?;
                 changed(image, |copy| {
-                    copy[number * BLOCK..(number + 1) * BLOCK].copy_from_slice(older)
+                    copy[number * BLOCK..(number + 1) * BLOCK].copy_from_slice(older);
                 })
             },
         );
