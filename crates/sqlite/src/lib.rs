@@ -10,6 +10,8 @@
 //! | `connection` | opening and keying a file, running checked statements                    |
 //! | `authorizer` | what SQL may not do to an open file                                      |
 //! | `store`      | one file: group commit, point reads, queries                             |
+//! | `queue`      | what waits for a store's writer, and how much makes one transaction      |
+//! | `batch`      | many requests in one transaction, each standing or falling alone         |
 //! | `log`        | keeping the write-ahead log short                                        |
 //! | `cache`      | the page-cache budget of the process                                     |
 //! | `pool`       | native threads, parked before SQLCipher's own exit handler runs          |
@@ -17,6 +19,7 @@
 mod authorizer;
 mod batch;
 mod cache;
+mod completion;
 mod connection;
 mod error;
 mod exit;
@@ -24,14 +27,16 @@ mod log;
 mod options;
 mod pool;
 mod provider;
+mod queue;
 mod store;
 mod tamper;
 mod value;
 
 pub use batch::{Step, StepResult};
 pub use cache::set_budget;
+pub use completion::{Completion, Outcome, RequestId, Sink};
 pub use connection::Connection;
 pub use error::StoreError;
 pub use options::{Encryption, Mode, OpenOptions, Profile};
-pub use store::{Completion, Outcome, RequestId, Sink, Stats, Store};
+pub use store::{Stats, Store};
 pub use value::{Row, Value};

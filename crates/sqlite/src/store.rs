@@ -5,7 +5,6 @@
 //! gives every one of them a consistent snapshot. A connection that met a damaged page is thrown away and another is
 //! opened, so that only requests that touch the page fail.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,50 +12,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::batch::{self, Step, StepResult};
+use crate::batch::{self, Step};
 use crate::cache::{Role, Ticket};
+use crate::completion::{Completion, Outcome, RequestId, Sink};
 use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::exit;
 use crate::options::{Mode, OpenOptions};
 use crate::pool;
+use crate::queue::{Job, Queue};
 use crate::value::{Row, Value};
 
-/// Bounds one transaction: a request that arrives during it waits at most for this much work.
-const BATCH_REQUESTS: usize = 512;
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Query connections that are kept for the next query.
 const QUERIES_KEPT: usize = 2;
 /// How often a close that waits for queries looks whether the process is ending.
 const EXIT_POLL: Duration = Duration::from_millis(20);
-
-/// Names a request in its [`Completion`]; the caller chooses it.
-pub type RequestId = u32;
-
-/// What became of a request.
-#[derive(Debug)]
-pub enum Outcome {
-    /// A write is durable; one result for each step.
-    Wrote(Vec<StepResult>),
-    /// The rows of a query.
-    Rows(Vec<Row>),
-    /// A checkpoint or close is done.
-    Done,
-    /// The request failed.
-    Failed(StoreError),
-}
-
-/// A finished request.
-#[derive(Debug)]
-pub struct Completion {
-    /// The id it was submitted with.
-    pub id: RequestId,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// Takes finished requests, on a native thread: all those of one commit together.
-pub type Sink = Arc<dyn Fn(Vec<Completion>) + Send + Sync>;
 
 /// Counts since the store was opened, and what is waiting now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -93,32 +63,9 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    bytes: usize,
-    /// A native thread is working the queue.
-    served: bool,
-    closed: bool,
-}
-
-#[derive(Default)]
 struct Queries {
     running: usize,
     idle: Vec<Connection>,
-}
-
-enum Job {
-    Write {
-        id: RequestId,
-        steps: Vec<Step>,
-        bytes: usize,
-    },
-    Checkpoint {
-        id: RequestId,
-    },
-    Close {
-        id: Option<RequestId>,
-    },
 }
 
 impl Store {
@@ -157,7 +104,7 @@ impl Store {
     pub fn get(&self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
         let _running = exit::enter();
         let mut slot = lock(&self.shared.point);
-        if lock(&self.shared.queue).closed {
+        if lock(&self.shared.queue).is_closed() {
             return Err(self.shared.closed());
         }
         let mut connection = match slot.take() {
@@ -183,7 +130,7 @@ impl Store {
         {
             // Counted under the lock of the queue: a close that comes after waits for it.
             let queue = lock(&shared.queue);
-            if queue.closed {
+            if queue.is_closed() {
                 drop(queue);
                 let closed = shared.closed();
                 return shared.answer(id, Outcome::Failed(closed));
@@ -228,19 +175,19 @@ impl Store {
     /// Counts since the store was opened.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let queue = lock(&self.shared.queue);
+        let (queued, queued_bytes) = lock(&self.shared.queue).waiting();
         Stats {
             commits: self.shared.commits.load(Ordering::Relaxed),
             requests: self.shared.requests.load(Ordering::Relaxed),
-            queued: queue.jobs.len() as u64,
-            queued_bytes: queue.bytes as u64,
+            queued: queued as u64,
+            queued_bytes: queued_bytes as u64,
         }
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if !lock(&self.shared.queue).closed {
+        if !lock(&self.shared.queue).is_closed() {
             Shared::enqueue(&self.shared, Job::Close { id: None });
         }
     }
@@ -249,7 +196,7 @@ impl Drop for Store {
 impl Shared {
     fn enqueue(shared: &Arc<Self>, job: Job) {
         let mut queue = lock(&shared.queue);
-        if queue.closed {
+        if queue.is_closed() {
             drop(queue);
             let outcome = match job {
                 Job::Close { .. } => Outcome::Done,
@@ -260,12 +207,9 @@ impl Shared {
             }
             return;
         }
-        queue.closed = matches!(job, Job::Close { .. });
-        queue.bytes += job.bytes();
-        queue.jobs.push_back(job);
-        let is_served = std::mem::replace(&mut queue.served, true);
+        let needs_thread = queue.push(job);
         drop(queue);
-        if !is_served {
+        if needs_thread {
             let shared = Arc::clone(shared);
             pool::WRITERS.run(move || shared.serve());
         }
@@ -273,14 +217,14 @@ impl Shared {
 
     /// Works the queue until it is empty.
     fn serve(&self) {
-        while let Some(jobs) = self.next_jobs() {
+        while let Some(jobs) = self.take_jobs() {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(&jobs)));
             let completions = outcome.unwrap_or_else(|_| {
                 *lock(&self.writer) = None;
                 let outcomes = batch::panicked(&self.path, jobs.len());
                 jobs.iter()
                     .zip(outcomes)
-                    .filter_map(|(job, outcome)| completion(job.id(), outcome))
+                    .filter_map(|(job, outcome)| Completion::of_write(job.id(), outcome))
                     .collect()
             });
             if !completions.is_empty() {
@@ -301,30 +245,9 @@ impl Shared {
         slot.take_if(|connection| connection.is_broken());
     }
 
-    /// The next writes that fit one transaction, or the next other job alone.
-    fn next_jobs(&self) -> Option<Vec<Job>> {
-        let mut queue = lock(&self.queue);
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = queue.jobs.front() {
-            let alone = !matches!(next, Job::Write { .. });
-            let full = taken.len() == BATCH_REQUESTS || bytes + next.bytes() > BATCH_BYTES;
-            if !taken.is_empty() && (alone || full) {
-                break;
-            }
-            let Some(job) = queue.jobs.pop_front() else { break };
-            bytes += job.bytes();
-            taken.push(job);
-            if alone {
-                break;
-            }
-        }
-        queue.bytes -= bytes;
-        if taken.is_empty() {
-            queue.served = false;
-            return None;
-        }
-        Some(taken)
+    /// Apart, so that the queue is not locked while its jobs are worked.
+    fn take_jobs(&self) -> Option<Vec<Job>> {
+        lock(&self.queue).take()
     }
 
     fn perform(&self, jobs: &[Job]) -> Vec<Completion> {
@@ -354,7 +277,7 @@ impl Shared {
         self.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
         jobs.iter()
             .zip(outcomes)
-            .filter_map(|(job, outcome)| completion(job.id(), outcome))
+            .filter_map(|(job, outcome)| Completion::of_write(job.id(), outcome))
             .collect()
     }
 
@@ -437,37 +360,6 @@ impl Shared {
             path: self.path.clone(),
         }
     }
-}
-
-impl Job {
-    const fn id(&self) -> Option<RequestId> {
-        match self {
-            Self::Write { id, .. } | Self::Checkpoint { id } => Some(*id),
-            Self::Close { id } => *id,
-        }
-    }
-
-    const fn bytes(&self) -> usize {
-        match self {
-            Self::Write { bytes, .. } => *bytes,
-            Self::Checkpoint { .. } | Self::Close { .. } => 0,
-        }
-    }
-
-    fn steps(&self) -> &[Step] {
-        match self {
-            Self::Write { steps, .. } => steps,
-            Self::Checkpoint { .. } | Self::Close { .. } => &[],
-        }
-    }
-}
-
-fn completion(id: Option<RequestId>, outcome: batch::RequestOutcome) -> Option<Completion> {
-    let outcome = match outcome {
-        Ok(results) => Outcome::Wrote(results),
-        Err(error) => Outcome::Failed(error),
-    };
-    id.map(|id| Completion { id, outcome })
 }
 
 /// A panic inside a lock leaves a connection slot empty or a counter right; neither is unsafe to go on with.
