@@ -74,11 +74,12 @@ pub fn pairs(redb: &redb::Database) -> Result<Pairs, redb::Error> {
     Ok(pairs)
 }
 
-/// How much longer the tests run: 1, or 50 with `NIMBUS_LONG=1`.
+/// How many times longer the tests run: once, 50 times with `NIMBUS_LONG=1` (over a million states), or as often as another
+/// number there says.
 pub fn effort() -> u64 {
-    if std::env::var_os("NIMBUS_LONG").is_some_and(|value| value == "1") {
-        50
-    } else {
-        1
+    match std::env::var("NIMBUS_LONG").ok().and_then(|value| value.parse().ok()) {
+        Some(1) => 50,
+        Some(times) => times,
+        None => 1,
     }
 }
