@@ -90,8 +90,8 @@ export declare class NativeStore {
    * Errors: `file_corrupt`, `statement`, `io_error`, `shutting_down`.
    */
   get(sql: string, params: Array<null | number | string | boolean | Uint8Array>): Array<null | number | string | Uint8Array> | null
-  /** Asks for all rows of a statement that reads, on a native thread. */
-  query(id: number, sql: string, params: Array<null | number | string | boolean | Uint8Array>): void
+  /** Asks for the rows of a statement that reads, on a native thread; they end before those that would exceed `mostBytes`. */
+  query(id: number, sql: string, params: Array<null | number | string | boolean | Uint8Array>, mostBytes?: number | undefined | null): void
   /** Queues a write whose steps succeed or fail together. */
   write(id: number, steps: Array<NativeStep>): void
   /** Copies the write-ahead log into the data file and empties it. */
@@ -185,6 +185,8 @@ export interface NativeCompletion {
   results?: Array<NativeStepResult>
   /** The rows of a query. */
   rows?: Array<Array<null | number | string | Uint8Array>>
+  /** Whether a query has more rows, which were left out because of their size. */
+  cut?: boolean
 }
 
 /** What failed, in the vocabulary of `src/native.ts`. */

@@ -157,6 +157,15 @@ export class SqliteStore {
     return guard(() => this.#store.get(sql, params)) ?? undefined
   }
 
+  /**
+   * The rows of a statement that reads, up to `mostBytes` of payload and at least one: all of them from one state of the file.
+   * `isCut` if there are more.
+   */
+  async queryUpTo(mostBytes: number, sql: string, params: SqlParameter[]): Promise<{ rows: Row[]; isCut: boolean }> {
+    const { rows, cut } = await this.#request((id) => this.#store.query(id, sql, params, mostBytes))
+    return { rows: rows ?? [], isCut: cut ?? false }
+  }
+
   /** All rows of a statement that reads; bound them with LIMIT. */
   async query(sql: string, params: SqlParameter[]): Promise<Row[]> {
     const { rows } = await this.#request((id) => this.#store.query(id, sql, params))

@@ -35,12 +35,9 @@ async function openTenant(): Promise<OpenTenant> {
 async function plansOf(tenant: OpenTenant, selection: Selection, after?: Position): Promise<string[]> {
   const table = tenant.catalog.find(selection.table)
   if (table === undefined) return expect.fail('the table was not made')
-  const reads = compile(table, checkSelection(selection, table.schema), after)
-  const plans = reads.map(async ({ sql, params }) => {
-    const rows = await tenant.store.query(`EXPLAIN QUERY PLAN ${sql}`, [...params, 10])
-    return rows.map((row) => String(row[3])).join('; ')
-  })
-  return Promise.all(plans)
+  const { sql, params } = compile(table, checkSelection(selection, table.schema), after, 10)
+  const rows = await tenant.store.query(`EXPLAIN QUERY PLAN ${sql}`, [...params])
+  return rows.map((row) => String(row[3])).filter((step) => /docs_|TEMP B-TREE/.test(step))
 }
 
 const id = '017f22e2-79b0-7cc3-98c4-dc0c0c07398f'
@@ -148,6 +145,6 @@ describe('a query', () => {
       filters: [{ field: 'free', op: 'eq', value: 1 }],
       order: { field: 'other' },
     }
-    expect(await plansOf(tenant, selection)).toEqual(['SCAN docs_1; USE TEMP B-TREE FOR ORDER BY'])
+    expect(await plansOf(tenant, selection)).toEqual(['SCAN docs_1', 'USE TEMP B-TREE FOR ORDER BY'])
   })
 })

@@ -15,6 +15,50 @@ export function describeQueries(makeHome: MakeHome): void {
       expect(await store.query({ table: 'nothing' })).toEqual([])
     })
 
+    it('see one moment: no document comes twice or not at all because it moves meanwhile', async () => {
+      const { store } = await makeStore(makeHome)
+      const inserted = await insertAll(
+        store,
+        'posts',
+        Array.from({ length: 1000 }, (_, n) => ({ n })),
+      )
+      for (const order of [{ field: 'n' }, { field: 'n', direction: 'desc' }] as const) {
+        const first = await store.queryPage({ table: 'posts', order }, { limit: 1 })
+        const query = store.query({ table: 'posts', order, limit: 1000 })
+        const page = store.queryPage({ table: 'posts', order }, { limit: 999, after: first.nextCursor ?? '' })
+        const moves = inserted.slice(1, -1).map(({ id }, at) => store.patch('posts', id, { n: (at * 7919) % 998 }))
+        expect(new Set((await query).map(({ id }) => id)).size).toBe(1000)
+        const ids = (await page).documents.map(({ id }) => id)
+        expect(new Set(ids).size).toBe(ids.length)
+        await Promise.all(moves)
+      }
+    })
+
+    it('keep to their field, whatever schemas come and go before their turn', async () => {
+      const { provider, store } = await makeStore(makeHome)
+      await provider.create('busy')
+      const busy = await provider.open('busy')
+      await insertAll(
+        busy,
+        'posts',
+        Array.from({ length: 1000 }, (_, n) => ({ n, text: 'x'.repeat(500) })),
+      )
+      await insertAll(
+        store,
+        'posts',
+        Array.from({ length: 20 }, (_, n) => ({ a: n, b: (n * 7) % 20 })),
+      )
+      await store.putSchema('posts', { indexes: [{ name: 'one', fields: ['a'] }] })
+      const crowd = Array.from({ length: 200 }, (_, n) =>
+        busy.query({ table: 'posts', filters: [{ field: `f${n}`, op: 'eq', value: 1 }] }),
+      )
+      const query = store.query({ table: 'posts', order: { field: 'a' } })
+      await store.deleteSchema('posts')
+      await store.putSchema('posts', { indexes: [{ name: 'one', fields: ['b'] }] })
+      expect((await query).map((document) => fieldsOf(document)['a'])).toEqual([...Array(20).keys()])
+      await Promise.all(crowd)
+    })
+
     it('answer as the plainest filter and sort do, with every index and with none', async () => {
       const { store } = await makeStore(makeHome)
       let tables = 0

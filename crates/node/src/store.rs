@@ -64,6 +64,8 @@ pub struct NativeCompletion {
     /// The rows of a query.
     #[napi(ts_type = "Array<Array<null | number | string | Uint8Array>>")]
     pub rows: Option<Vec<Vec<SqlValue>>>,
+    /// Whether a query has more rows, which were left out because of their size.
+    pub cut: Option<bool>,
 }
 
 /// Counts since a store was opened, and what waits now.
@@ -137,15 +139,17 @@ impl NativeStore {
         Ok(found.map(row))
     }
 
-    /// Asks for all rows of a statement that reads, on a native thread.
+    /// Asks for the rows of a statement that reads, on a native thread; they end before those that would exceed `mostBytes`.
     #[napi(catch_unwind)]
     pub fn query(
         &self,
         id: u32,
         sql: String,
         #[napi(ts_arg_type = "Array<null | number | string | boolean | Uint8Array>")] params: Vec<SqlValue>,
+        most_bytes: Option<u32>,
     ) {
-        self.store.query(id, sql, parameters(params));
+        self.store
+            .query(id, sql, parameters(params), most_bytes.map(|bytes| bytes as usize));
     }
 
     /// Queues a write whose steps succeed or fail together.
@@ -224,14 +228,16 @@ impl From<Completion> for NativeCompletion {
             failure: None,
             results: None,
             rows: None,
+            cut: None,
         };
         match completion.outcome {
             Outcome::Wrote(results) => Self {
                 results: Some(results.into_iter().map(NativeStepResult::from).collect()),
                 ..bare
             },
-            Outcome::Rows(rows) => Self {
+            Outcome::Rows { rows, cut } => Self {
                 rows: Some(rows.into_iter().map(row).collect()),
+                cut: Some(cut),
                 ..bare
             },
             Outcome::Done => bare,

@@ -14,8 +14,13 @@ pub type RequestId = u32;
 pub enum Outcome {
     /// A write is durable; one result for each step.
     Wrote(Vec<StepResult>),
-    /// The rows of a query.
-    Rows(Vec<Row>),
+    /// A query was answered.
+    Rows {
+        /// As many as fit.
+        rows: Vec<Row>,
+        /// Whether there are more, left out because of their size.
+        cut: bool,
+    },
     /// A checkpoint or close is done.
     Done,
     /// The request failed.

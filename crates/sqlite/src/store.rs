@@ -124,8 +124,11 @@ impl Store {
         result.map(|()| first)
     }
 
-    /// All rows of a statement that reads, on a native thread. The caller bounds their number with LIMIT.
-    pub fn query(&self, id: RequestId, sql: String, parameters: Vec<Value>) {
+    /// The rows of a statement that reads, on a native thread. The caller bounds their number with LIMIT.
+    ///
+    /// They end before the one with which their payload would exceed `most_bytes`; the first is there whatever its size. So
+    /// one statement, which sees one state of the file, answers in bounded memory whatever the sizes of its rows are.
+    pub fn query(&self, id: RequestId, sql: String, parameters: Vec<Value>, most_bytes: Option<usize>) {
         let shared = Arc::clone(&self.shared);
         {
             // Counted under the lock of the queue: a close that comes after waits for it.
@@ -138,9 +141,9 @@ impl Store {
             lock(&shared.queries).running += 1;
         }
         pool::READERS.run(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| shared.query_now(&sql, &parameters)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| shared.query_now(&sql, &parameters, most_bytes)));
             let outcome = match outcome {
-                Ok(Ok(rows)) => Outcome::Rows(rows),
+                Ok(Ok((rows, cut))) => Outcome::Rows { rows, cut },
                 Ok(Err(error)) => Outcome::Failed(error),
                 Err(_) => Outcome::Failed(StoreError::Panicked {
                     path: shared.path.clone(),
@@ -325,15 +328,27 @@ impl Shared {
         *lock(&self.ticket) = None;
     }
 
-    fn query_now(&self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
+    fn query_now(
+        &self,
+        sql: &str,
+        parameters: &[Value],
+        most_bytes: Option<usize>,
+    ) -> Result<(Vec<Row>, bool), StoreError> {
         let idle = lock(&self.queries).idle.pop();
         let mut connection = match idle {
             Some(connection) => connection,
             None => self.open(Role::Query)?,
         };
-        let mut rows = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
+        let mut bytes = 0_usize;
+        let mut cut = false;
         let result = connection.follow_cache_budget().and_then(|()| {
             connection.read(sql, parameters, |row| {
+                bytes += row.iter().map(Value::payload_bytes).sum::<usize>();
+                cut = most_bytes.is_some_and(|most| bytes > most) && !rows.is_empty();
+                if cut {
+                    return ControlFlow::Break(());
+                }
                 rows.push(row);
                 ControlFlow::Continue(())
             })
@@ -343,7 +358,7 @@ impl Shared {
             queries.idle.push(connection);
         }
         drop(queries);
-        result.map(|()| rows)
+        result.map(|()| (rows, cut))
     }
 
     fn open(&self, role: Role) -> Result<Connection, StoreError> {

@@ -32,7 +32,7 @@ fn queries_that_always_overlap_do_not_let_the_log_grow_for_ever() {
         // Reads the table first, and keeps its snapshot while it counts.
         let sql = "WITH RECURSIVE c (n) AS (SELECT count(*) FROM t UNION ALL SELECT n + 1 FROM c WHERE n < 200000)
                    SELECT count(*) FROM c";
-        store.query(id, sql.to_owned(), vec![]);
+        store.query(id, sql.to_owned(), vec![], None);
     };
     let write = |id| {
         let sql = "INSERT OR REPLACE INTO t VALUES (?, randomblob(1048576))";
@@ -45,7 +45,7 @@ fn queries_that_always_overlap_do_not_let_the_log_grow_for_ever() {
     while written < WRITTEN_BYTES {
         let completion = completions.recv().expect("the store answers");
         match completion.outcome {
-            Outcome::Rows(_) => query(completion.id),
+            Outcome::Rows { .. } => query(completion.id),
             Outcome::Wrote(_) => {
                 written += MEBIBYTE;
                 write(completion.id + 1);

@@ -7,31 +7,42 @@ import { FIRST_BLOB, FIRST_STRING, jsonPathOf, keyOfField, keyOfValue } from './
 import { Parameters } from './parameters.js'
 import { type DocumentTable, keyColumn, selectSql } from './table.js'
 
-/** A statement that wants one more parameter: the number of rows, its LIMIT. */
 export interface Read {
   readonly sql: string
   readonly params: readonly SqlParameter[]
 }
 
 /**
- * The reads that give the selection's documents after a position, each to be run to its end before the next.
+ * The first `limit` of the selection's documents after a position, as one statement: it sees one state of the table, so no
+ * document comes twice or not at all because it moved meanwhile.
  *
- * In the order of a field there are two: the rest of the documents that tie with the position, which an index finds by equality
- * and rowid, then those beyond. As one condition, `(key, seq) > (?, ?)`, SQLite would walk through all the ties from the
- * first on: it does not use the rowid at the end of an index for a range.
+ * In the order of a field there are two parts: the rest of the documents that tie with the position, which an index finds by
+ * equality and rowid, then those beyond; UNION ALL runs one to its end before the other. As one condition, `(key, seq) > (?, ?)`,
+ * SQLite would walk through all the ties from the first on: it does not use the rowid at the end of an index for a range.
  */
-export function compile(table: DocumentTable, selection: CheckedSelection, after: Position | undefined): Read[] {
-  return partsOf(table, selection, after).map(({ where, orderBy }) => {
-    const parameters = new Parameters()
-    const filters = selection.filters.map((filter) => compileFilter(table, filter, parameters))
+export function compile(
+  table: DocumentTable,
+  selection: CheckedSelection,
+  after: Position | undefined,
+  limit: number,
+): Read {
+  const parameters = new Parameters()
+  const atMost = `LIMIT ${parameters.add(limit)}`
+  const filters = selection.filters.map((filter) => compileFilter(table, filter, parameters))
+  const selects = partsOf(table, selection, after).map(({ where, orderBy }) => {
     const conditions = [...filters, ...where(parameters)]
     const order = orderBy(parameters)
-    const select = selectSql(table, conditions.length === 0 ? 'TRUE' : conditions.join(' AND '), order)
-    return { sql: `${select} LIMIT ?${parameters.values.length + 1}`, params: parameters.values }
+    return `${selectSql(table, conditions.length === 0 ? 'TRUE' : conditions.join(' AND '), order)} ${atMost}`
   })
+  const [only = ''] = selects
+  const sql =
+    selects.length === 1
+      ? only
+      : `${selects.map((select) => `SELECT * FROM (${select})`).join(' UNION ALL ')} ${atMost}`
+  return { sql, params: parameters.values }
 }
 
-/** One read, but for the filters: what its documents satisfy besides, and in which order they come. */
+/** One part of a read, but for the filters: what its documents satisfy besides, and in which order they come. */
 interface Part {
   readonly where: (parameters: Parameters) => string[]
   readonly orderBy: (parameters: Parameters) => string

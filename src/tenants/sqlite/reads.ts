@@ -1,4 +1,4 @@
-/** Reading a selection piece by piece, so that neither its length nor the size of its documents decides how much memory it takes. */
+/** Reading a selection so that neither its length nor the size of its documents decides how much memory it takes. */
 import type { StoredDocument } from '../contract.js'
 import { readField } from '../field-path.js'
 import { parseFields } from '../json.js'
@@ -8,10 +8,8 @@ import { compile } from './compile.js'
 import type { OpenTenant } from './open-tenant.js'
 import { type DocumentTable, toDocument } from './table.js'
 
-/** Of fields, in characters; beyond it an answer ends early. */
-const MAX_ANSWER_SIZE = 16 * 1_048_576
-/** How many documents are read before their usual size is known: the default page in one piece. */
-const FIRST_PIECE = 128
+/** Of documents, in bytes; beyond it an answer ends early. */
+const MAX_ANSWER_BYTES = 16 * 1_048_576
 
 export interface Answer {
   readonly documents: StoredDocument[]
@@ -19,7 +17,7 @@ export interface Answer {
   readonly isCut: boolean
 }
 
-/** The first `wanted` documents of a selection after a position. */
+/** The first `wanted` documents of a selection after a position, all of them from one state of the table. */
 export async function readSelection(
   tenant: OpenTenant,
   table: DocumentTable,
@@ -27,36 +25,13 @@ export async function readSelection(
   after: Position | undefined,
   wanted: number,
 ): Promise<Answer> {
-  const documents: StoredDocument[] = []
-  let size = 0
-  let reads = compile(table, selection, after)
-  for (let read = reads[0]; read !== undefined && documents.length < wanted; read = reads[0]) {
-    const piece = Math.min(wanted - documents.length, nextPiece(documents.length, size))
-    const rows = await tenant.store.query(read.sql, [...read.params, piece])
-    for (const row of rows) {
-      const document = toDocument(table, row)
-      size += document.fieldsJson.length
-      if (size > MAX_ANSWER_SIZE) return { documents, isCut: true }
-      documents.push(document)
-    }
-    const last = documents.at(-1)
-    reads =
-      rows.length < piece || last === undefined
-        ? reads.slice(1)
-        : compile(table, selection, positionOf(last, selection))
-  }
-  return { documents, isCut: false }
+  const { sql, params } = compile(table, selection, after, wanted)
+  const { rows, isCut } = await tenant.store.queryUpTo(MAX_ANSWER_BYTES, sql, [...params])
+  return { documents: rows.map((row) => toDocument(table, row)), isCut }
 }
 
 /** Where a page that ends with this document ended. */
 export function positionOf(document: StoredDocument, { orderBy }: CheckedSelection): Position {
   if (orderBy === undefined) return { id: document.id, key: undefined }
   return { id: document.id, key: sortKeyOf(readField(parseFields(document.fieldsJson), orderBy.split('.'))) }
-}
-
-/** As many documents as should fit what is left of the answer. */
-function nextPiece(documents: number, size: number): number {
-  if (documents === 0) return FIRST_PIECE
-  const usual = Math.max(1, size / documents)
-  return Math.max(1, Math.ceil((MAX_ANSWER_SIZE - size) / usual))
 }

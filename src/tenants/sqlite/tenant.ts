@@ -162,10 +162,13 @@ export class SqliteTenant implements TenantStore {
         const position = after === undefined ? undefined : decodePosition(decodeCursor(checked.shape, after), isByField)
         if (table === undefined) return { checked, answer: { documents: [], isCut: false } }
         try {
-          return { checked, answer: await readSelection(tenant, table, checked, position, wanted) }
+          const answer = await readSelection(tenant, table, checked, position, wanted)
+          // A schema that changed meanwhile may have given a key column's number to another field: only what was read by the
+          // table's present state counts.
+          if (tenant.catalog.find(name) === table) return { checked, answer }
         } catch (error) {
           if (!(error instanceof StatementError)) throw error
-          // A schema that changed meanwhile took a key column away with its index: read again by what is there now.
+          // Or it took a key column away with its index.
           await this.#tables.shared([name], async () => undefined)
           if (tenant.catalog.find(name) === table) throw error
         }

@@ -123,9 +123,9 @@ impl Client {
 
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>, StoreError> {
         let id = self.id();
-        self.store.query(id, sql.to_owned(), Vec::new());
+        self.store.query(id, sql.to_owned(), Vec::new(), None);
         match self.wait().outcome {
-            Outcome::Rows(rows) => Ok(rows),
+            Outcome::Rows { rows, .. } => Ok(rows),
             Outcome::Failed(error) => Err(error),
             other => panic!("unexpected {other:?}"),
         }
