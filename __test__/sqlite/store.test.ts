@@ -119,6 +119,16 @@ describe.each(formats)('a store over a $name file', ({ profile }) => {
     await store.close()
   })
 
+  it('ends the rows of a query before those that would make it too large, and says so', async () => {
+    const store = SqliteStore.open({ ...options(), mode: 'create' })
+    const sql = 'SELECT value FROM json_each(\'["aaaa","bbbb","cccc"]\')'
+    expect(await store.queryUpTo(12, sql, [])).toEqual({ rows: [['aaaa'], ['bbbb'], ['cccc']], isCut: false })
+    expect(await store.queryUpTo(11, sql, [])).toEqual({ rows: [['aaaa'], ['bbbb']], isCut: true })
+    expect(await store.queryUpTo(1, sql, [])).toEqual({ rows: [['aaaa']], isCut: true })
+    expect(await store.queryUpTo(1, 'SELECT 1 WHERE FALSE', [])).toEqual({ rows: [], isCut: false })
+    await store.close()
+  })
+
   it('refuses to write through a read, to attach, and to change the format', async () => {
     const store = SqliteStore.open({ ...options(), mode: 'create' })
     await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }])
@@ -299,6 +309,28 @@ describe('an encrypted file', () => {
       )
     }
     expect(readFileSync(path).equals(before)).toBe(true)
+  })
+
+  it("is not written over by another file's log: without that log it is whole again", async () => {
+    const [path, other] = [join(directory, 'a.sqlite3'), join(directory, 'b.sqlite3')]
+    const key = encryption()
+    const store = SqliteStore.open({ path, mode: 'create', exclusive: true, encryption: key })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }, { sql: 'INSERT INTO t VALUES (7)' }])
+    await store.close()
+    const foreign = SqliteStore.open({ path: other, mode: 'create', exclusive: true, encryption: encryption() })
+    await foreign.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }])
+    const before = readFileSync(path)
+    writeFileSync(`${path}-wal`, readFileSync(`${other}-wal`))
+    await foreign.close()
+    const open = () => SqliteStore.open({ path, mode: 'open', exclusive: true, encryption: key })
+    for (let attempt = 0; attempt < 2; attempt++) {
+      expect(open).toThrow(expect.objectContaining({ code: 'file_corrupt' }))
+      expect(readFileSync(path).equals(before)).toBe(true)
+    }
+    rmSync(`${path}-wal`)
+    const again = open()
+    expect(again.get('SELECT id FROM t', [])).toEqual([7])
+    await again.close()
   })
 
   it('opens after its first 16 bytes were lost: the salt is in the manifest', async () => {

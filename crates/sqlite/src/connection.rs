@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::AuthContext;
 use rusqlite::{OpenFlags, Statement};
 
@@ -128,6 +129,12 @@ impl Connection {
         };
         if let Err(error) = &outcome {
             self.broken |= error.breaks_connection();
+            if matches!(error, StoreError::Corrupt { .. }) {
+                // The page may lie in the log: the file keeps its own. Without this setting, closing copies it over.
+                let _ = self
+                    .inner
+                    .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            }
         }
         outcome
     }
@@ -275,10 +282,13 @@ fn open_inner(options: &OpenOptions, authorizer: &Authorizer) -> rusqlite::Resul
     } else {
         ""
     })?;
+    // Closing the last connection copies the log into the file: not a log that made the file unreadable.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // The first statement that reads the file: nothing has been written yet if it fails.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
     connection.execute_batch(SETTINGS)?;
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let authorizer = authorizer.clone();
     connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(context)))?;
     Ok(connection)
