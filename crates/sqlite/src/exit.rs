@@ -52,8 +52,12 @@ pub(crate) fn enter() -> Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        lock().running -= 1;
-        CHANGED.notify_all();
+        let mut gate = lock();
+        gate.running -= 1;
+        // Waking costs a system call even when nobody waits, and only the exit waits for this.
+        if gate.exiting {
+            CHANGED.notify_all();
+        }
     }
 }
 
