@@ -6,9 +6,9 @@ import { createTenant, startNimbus } from '../harness/server.mjs'
 import { interleave, median, medianRatio } from '../harness/statistics.mjs'
 import { ratio, whole } from '../harness/tables.mjs'
 
-const rounds = 9
+const rounds = 15
 const clients = 64
-const seconds = 4
+const seconds = 2
 
 export async function run() {
   const encrypted = await startNimbus({ encrypted: true })
