@@ -10,11 +10,11 @@
 //! | `connection` | opening and keying a file, running checked statements                    |
 //! | `authorizer` | what SQL may not do to an open file                                      |
 //! | `store`      | one file: group commit, point reads, queries                             |
-//! | `queue`      | what waits for a store's writer, and how much makes one transaction      |
+//! | `queue`      | what a store's writer has to do                                          |
 //! | `batch`      | many requests in one transaction, each standing or falling alone         |
 //! | `log`        | keeping the write-ahead log short                                        |
 //! | `cache`      | the page-cache budget of the process                                     |
-//! | `pool`       | native threads, parked before SQLCipher's own exit handler runs          |
+//! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
 mod batch;
@@ -25,7 +25,6 @@ mod error;
 mod exit;
 mod log;
 mod options;
-mod pool;
 mod provider;
 mod queue;
 mod store;

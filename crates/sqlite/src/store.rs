@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nimbus_threads::{exit, pool};
+
 use crate::batch::{self, Step};
 use crate::cache::{Role, Ticket};
 use crate::completion::{Completion, Outcome, RequestId, Sink};
 use crate::connection::Connection;
 use crate::error::StoreError;
-use crate::exit;
 use crate::options::{Mode, OpenOptions};
-use crate::pool;
 use crate::queue::{Job, Queue};
 use crate::value::{Row, Value};
 

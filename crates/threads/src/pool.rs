@@ -12,14 +12,14 @@ use crate::exit;
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Commits: mostly waiting for the disk.
-pub(crate) static WRITERS: Pool = Pool::new("nimbus-writer", 16);
+pub static WRITERS: Pool = Pool::new("nimbus-writer", 16);
 /// Queries: mostly computing.
-pub(crate) static READERS: Pool = Pool::new("nimbus-reader", 4);
+pub static READERS: Pool = Pool::new("nimbus-reader", 4);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A bounded set of threads over one queue.
-pub(crate) struct Pool {
+pub struct Pool {
     name: &'static str,
     most_threads: usize,
     state: Mutex<State>,
@@ -48,7 +48,7 @@ impl Pool {
     }
 
     /// Runs `job` on one of the threads, in order of arrival. The caller holds no lock that a job takes.
-    pub(crate) fn run(&'static self, job: impl FnOnce() + Send + 'static) {
+    pub fn run(&'static self, job: impl FnOnce() + Send + 'static) {
         let mut state = self.lock();
         state.jobs.push_back(Box::new(job));
         if state.idle >= state.jobs.len() {

@@ -1,0 +1,15 @@
+//! The native threads of a process, shared by the stores of every engine.
+//!
+//! | module  | what lives there                                                       |
+//! |---------|------------------------------------------------------------------------|
+//! | `pool`  | the threads: made on demand, bounded, gone when idle                    |
+//! | `queue` | what waits for one store's writer, and how much makes one transaction   |
+//! | `exit`  | where threads stop when the process exits                               |
+
+#![deny(unsafe_code)]
+
+pub mod exit;
+pub mod pool;
+mod queue;
+
+pub use queue::{Job, Place, Queue};
