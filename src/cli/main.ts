@@ -3,6 +3,7 @@
 import { ERROR_CODES, toErrorBody, toNimbusError, type NimbusError } from '../errors.js'
 import type { Context, Format } from './command.js'
 import { findCommand, takeFormat } from './dispatch.js'
+import { Interruption } from './interruption.js'
 
 async function main(argv: readonly string[]): Promise<number> {
   let format: Format = 'human'
@@ -12,6 +13,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const run = await findCommand(words)
     return await run(contextOf(format))
   } catch (thrown) {
+    if (thrown instanceof Interruption) return reportInterruption(thrown)
     return report(toNimbusError(thrown), format)
   }
 }
@@ -32,6 +34,11 @@ function report(error: NimbusError, format: Format): number {
   // Only a defect of ours is told with its place in the code.
   if (code === 'internal' && cause instanceof Error) process.stderr.write(`${cause.stack ?? cause.message}\n`)
   return ERROR_CODES[code].exitCode
+}
+
+function reportInterruption({ message, exitCode }: Interruption): number {
+  process.stderr.write(`nimbus: ${message}\nhint: Run the command again; the files are consistent.\n`)
+  return exitCode
 }
 
 /** Whoever reads our output may stop early, as `head` does. */
