@@ -24,6 +24,7 @@ const provider: KeyProvider = {
   describe: () => real.describe(),
   // Not where the key happens to lie on the machine that makes the set.
   newDek: async (binding) => ({ ...(await real.newDek(binding)), hint: '/secure/path/master.key' }),
+  wrap: (binding, dek) => real.wrap(binding, dek),
   unwrap: (binding, wrapped, commitment) => real.unwrap(binding, wrapped, commitment),
   close: () => real.close(),
 }

@@ -289,6 +289,7 @@ function methodsOf(provider: Awaited<ReturnType<typeof place>>['provider']) {
     warnings,
     describe: () => provider.describe(),
     newDek: provider.newDek.bind(provider),
+    wrap: provider.wrap.bind(provider),
     unwrap: provider.unwrap.bind(provider),
     close: () => provider.close(),
   }

@@ -8,6 +8,7 @@ import { openKeyProvider } from '../../src/keys/open.js'
 import { runChild } from '../support/child.js'
 import { temporaryDirectory, writeIn } from '../support/directory.js'
 import { rejectionOf } from '../support/failure.js'
+import { keyProviderContract } from './contract-suite.js'
 
 const binding: DekBinding = {
   subject: { family: 'sqlite_tenant', tenant: 'demo' },
@@ -16,6 +17,12 @@ const binding: DekBinding = {
   fileId: Buffer.alloc(16, 1),
   salt: Buffer.alloc(32, 2),
 }
+
+keyProviderContract('master-key-file', async () => {
+  const directory = temporaryDirectory()
+  const [one, two] = ['one.key', 'two.key'].map((name) => writeIn(directory, name, randomBytes(32), 0o400))
+  return { open: () => openMasterKeyFile(one ?? '', []), openOther: () => openMasterKeyFile(two ?? '', []) }
+})
 
 describe('a master key file', () => {
   it('of 32 raw bytes opens without a warning, and its id is the same every time', async () => {

@@ -43,13 +43,17 @@ class MasterKeyFile implements KeyProvider {
   async newDek(binding: DekBinding): Promise<NewDek> {
     const dek = Dek.generate()
     try {
-      const header = wrapHeader(binding, KIND, this.#keyId, dek.commitment(binding.salt))
-      const wrapped = this.#with(binding, (wrappingKey) => wrappingKey.wrap(dek, header))
-      return { dek, keyId: this.#keyId, hint: printable(resolve(this.#path)), wrapped }
+      return { dek, ...(await this.wrap(binding, dek)) }
     } catch (error) {
       dek.close()
       throw error
     }
+  }
+
+  async wrap(binding: DekBinding, dek: Dek): Promise<WrappedDek> {
+    const header = wrapHeader(binding, KIND, this.#keyId, dek.commitment(binding.salt))
+    const wrapped = this.#with(binding, (wrappingKey) => wrappingKey.wrap(dek, header))
+    return { keyId: this.#keyId, hint: printable(resolve(this.#path)), wrapped }
   }
 
   async unwrap(binding: DekBinding, { keyId, wrapped }: WrappedDek, commitment: Uint8Array): Promise<UnwrapResult> {

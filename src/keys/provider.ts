@@ -17,6 +17,13 @@ export interface WrappedDek {
   readonly wrapped: Uint8Array
 }
 
+/** A wrapped DEK with everything that it is bound to, and the provider that opens it. */
+export interface Wrapping {
+  readonly provider: KeyProvider
+  readonly binding: DekBinding
+  readonly wrapped: WrappedDek
+}
+
 export interface NewDek extends WrappedDek {
   /** The caller closes it. */
   readonly dek: Dek
@@ -29,6 +36,12 @@ export type UnwrapResult =
   | { readonly outcome: 'other_key'; readonly ours: string }
   /** Our KEK wrapped it, and since then it or what it is bound to was changed. */
   | { readonly outcome: 'altered' }
+
+export type RewrapResult =
+  | { readonly outcome: 'rewrapped'; readonly wrapped: WrappedDek }
+  /** Not between these two KEKs (other regions, a missing permission): unwrap, then wrap. */
+  | { readonly outcome: 'impossible' }
+  | Exclude<UnwrapResult, { readonly outcome: 'opened' }>
 
 /**
  * Everything is asynchronous, since a KEK may be at the other end of a network. Calls may overlap.
@@ -43,8 +56,17 @@ export interface KeyProvider {
   /** What the operator should know before anything goes wrong; `start` logs each. */
   readonly warnings: readonly string[]
   describe(): ProviderDescriptor
+  /** A DEK that nothing was encrypted under yet. */
   newDek(binding: DekBinding): Promise<NewDek>
+  /** Wraps a DEK that there is already, which stays the caller's and open: for a change of the KEK. */
+  wrap(binding: DekBinding, dek: Dek): Promise<WrappedDek>
   unwrap(binding: DekBinding, wrapped: WrappedDek, commitment: Uint8Array): Promise<UnwrapResult>
+  /**
+   * Wraps anew what a provider of the same `kind` wrapped, where the KEKs are, so that the DEK does not pass through this process;
+   * left out by providers that cannot. Whoever holds the KEKs refuses unless `from.wrapped` is bound to `from.binding`, and binds
+   * the result to `binding`. Before the caller drops the old wrapping it unwraps the new one, and compares commitments.
+   */
+  rewrap?(from: Wrapping, binding: DekBinding): Promise<RewrapResult>
   /** Wipes what the provider holds of the KEK. DEKs that it made stay open. */
   close(): void
 }
