@@ -7,13 +7,14 @@ import { mkdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { createProtected, markActive } from '../../src/encryption/protect.js'
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
-import { isProfile } from '../../src/keys/profile.js'
+import { isProfile, sqlcipherProfile } from '../../src/keys/profile.js'
 import type { KeyProvider } from '../../src/keys/provider.js'
 import { SqliteStore } from '../../src/native.js'
 import { ROWS } from './golden-rows.js'
 
-const profile = process.argv[2] ?? ''
-if (!isProfile(profile)) throw new Error(`no such profile: ${profile}`)
+const name = process.argv[2] ?? ''
+if (!isProfile(name)) throw new Error(`no such profile: ${name}`)
+const profile = sqlcipherProfile(name)
 process.chdir(fileURLToPath(new URL('../fixtures/golden/', import.meta.url)))
 mkdirSync(profile)
 

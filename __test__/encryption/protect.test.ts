@@ -11,7 +11,7 @@ import { NimbusError } from '../../src/errors.js'
 import { nativeDisk } from '../../src/manifest/file.js'
 import { parseManifest } from '../../src/manifest/parse.js'
 import { rejectionOf } from '../support/failure.js'
-import { DEMO, dataOf, genuine, madeFile, namesIn, otherProvider, place } from './setup.js'
+import { CONTROL_PLANE, DEMO, FORMS, REDB, SQLITE, genuine, madeFile, namesIn, otherProvider, place } from './setup.js'
 
 const MESSAGE = Buffer.from('a message')
 
@@ -55,6 +55,17 @@ describe('a protected file', () => {
     writeFileSync(moved, readFileSync(where.keyFile), { mode: 0o400 })
     const { openMasterKeyFile } = await import('../../src/keys/master-key-file.js')
     await expect(openProtected(where.file, DEMO, await openMasterKeyFile(moved, []))).resolves.toBeDefined()
+  })
+
+  it.each(FORMS)('opens under the name $fileName, and for no other family', async (form) => {
+    const where = await place(form)
+    await madeFile(where)
+    const opened = await openProtected(where.file, form.subject, where.provider)
+    expect(opened).toMatchObject({ profile: form.profile, manifest: { subject: form.subject, state: 'active' } })
+    for (const other of FORMS.filter((one) => one !== form)) {
+      const error = await rejectionOf(openProtected(where.file, other.subject, where.provider))
+      expect(error).toMatchObject({ code: 'manifest_mismatch' })
+    }
   })
 
   it('is not opened without its manifest', async () => {
@@ -135,15 +146,29 @@ describe('a creation', () => {
     expect(error.message).toContain(`${dataDir}/no`)
   })
 
-  it('refuses a profile that does not fit the family', async () => {
-    const { file, provider } = await place()
-    await expect(createProtected(file, { family: 'control_plane' }, provider, 'sqlcipher-4')).rejects.toThrow(TypeError)
+  it.each(FORMS)('of $fileName refuses every profile of another cipher, and writes nothing', async (form) => {
+    const { dataDir, file, provider } = await place(form)
+    const others = FORMS.filter(({ profile }) => profile !== form.profile).map(({ profile }) => profile)
+    expect(others.length).toBeGreaterThan(0)
+    for (const profile of others) {
+      await expect(createProtected(file, form.subject, provider, profile)).rejects.toThrow(TypeError)
+    }
+    expect(namesIn(dataDir)).toEqual([])
+  })
+
+  it.each([REDB, CONTROL_PLANE])('of $fileName takes no notice of one that was never published', async (form) => {
+    const where = await place(form)
+    writeFileSync(`${where.file}.creating`, 'left by a crash')
+    const creating = await createProtected(where.file, form.subject, where.provider, form.profile)
+    expect(creating).toMatchObject({ profile: 'sealed-redb-1', path: where.file })
+    await removeProtected(creating)
+    expect(namesIn(where.dataDir)).toEqual([])
   })
 
   it('given up after its last step failed never leaves an active manifest without data', async () => {
     const where = await place()
     const creating = await createProtected(where.file, DEMO, where.provider, 'sqlcipher-4')
-    writeFileSync(where.file, dataOf(creating))
+    writeFileSync(where.file, SQLITE.dataOf(creating.fileId))
     const lastSyncFails = {
       ...nativeDisk,
       replaceFile: (path: string, bytes: Uint8Array) => {
@@ -192,15 +217,17 @@ describe('a creation', () => {
 })
 
 describe('a deletion', () => {
-  it('removes the data, its side files and the manifest, and nothing else', async () => {
-    const where = await place()
+  it.each(FORMS)('of $fileName removes the data, its side files and the manifest, and nothing else', async (form) => {
+    const where = await place(form)
     const made = await madeFile(where)
-    for (const suffix of ['-wal', '-shm', '-journal', '.nimbus-enc.tmp', '.bak', '.nimbus-lock']) {
+    for (const suffix of [...form.sideFiles, '.nimbus-enc.tmp', '.bak', '.nimbus-lock']) {
       writeFileSync(where.file + suffix, 'x')
     }
-    writeFileSync(`${where.dataDir}/demo.sqlite33`, 'somebody else')
+    writeFileSync(`${where.file}3`, 'somebody else')
     await removeProtected(await markDeleting(made))
-    expect(namesIn(where.dataDir)).toEqual(['demo.sqlite3.bak', 'demo.sqlite3.nimbus-lock', 'demo.sqlite33'])
+    expect(namesIn(where.dataDir)).toEqual(
+      [`${form.fileName}.bak`, `${form.fileName}.nimbus-lock`, `${form.fileName}3`].sort(),
+    )
   })
 
   it('is refused for a file that is active: it must be announced first', async () => {

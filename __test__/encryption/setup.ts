@@ -12,25 +12,27 @@ import { encodeBody, encodeManifest } from '../../src/manifest/encode.js'
 import type { Manifest, SettledManifest } from '../../src/manifest/manifest.js'
 import type { Dek } from '../../src/native.js'
 import { temporaryDirectory, writeIn } from '../support/directory.js'
+import { type Form, SQLITE } from './forms.js'
 
-export const DEMO: FileSubject = { family: 'sqlite_tenant', tenant: 'demo' }
+export { CONTROL_PLANE, DEMO, FORMS, REDB, SQLITE } from './forms.js'
 
 export interface Place {
+  readonly form: Form
   readonly directory: string
   readonly dataDir: string
   readonly keyFile: string
   readonly provider: KeyProvider
-  /** `<dataDir>/demo.sqlite3`. */
+  /** `<dataDir>/<fileName>`. */
   readonly file: string
 }
 
-export async function place(): Promise<Place> {
+export async function place(form: Form = SQLITE): Promise<Place> {
   const directory = temporaryDirectory()
   const dataDir = path.join(directory, 'data')
   mkdirSync(dataDir, { mode: 0o700 })
   const keyFile = writeIn(directory, 'master.key', randomBytes(32), 0o400)
   const provider = await providerOf(keyFile, dataDir)
-  return { directory, dataDir, keyFile, provider, file: path.join(dataDir, 'demo.sqlite3') }
+  return { form, directory, dataDir, keyFile, provider, file: path.join(dataDir, form.fileName) }
 }
 
 /** A second master key beside the first. */
@@ -44,18 +46,14 @@ async function providerOf(keyFile: string, dataDir: string): Promise<KeyProvider
   return provider
 }
 
-/** Bytes that stand for a database: SQLCipher's files begin with the file id too. */
-export function dataOf({ fileId }: Pick<Protected, 'fileId'>): Buffer {
-  return Buffer.concat([fileId, Buffer.alloc(4080, 0xa5)])
-}
-
 /** A file that was made and acknowledged. */
-export async function madeFile(
-  { provider, file }: Pick<Place, 'provider' | 'file'>,
-  subject: FileSubject = DEMO,
-): Promise<Protected> {
-  const creating = await createProtected(file, subject, provider, 'sqlcipher-4-sha256')
-  writeFileSync(file, dataOf(creating), { mode: 0o600 })
+export async function madeFile({
+  provider,
+  file,
+  form,
+}: Pick<Place, 'provider' | 'file' | 'form'>): Promise<Protected> {
+  const creating = await createProtected(file, form.subject, provider, form.profile)
+  writeFileSync(file, form.dataOf(creating.fileId), { mode: 0o600 })
   return markActive(creating)
 }
 
@@ -66,6 +64,8 @@ export interface Forged {
 }
 
 interface Wanted {
+  /** What the subject and the profile are taken from unless they are given. */
+  readonly form?: Form
   readonly subject?: FileSubject
   readonly profile?: Profile
   readonly generation?: bigint
@@ -73,12 +73,14 @@ interface Wanted {
   readonly createdAt?: string
   /** Adds a `next` slot of this generation. */
   readonly nextGeneration?: bigint
+  readonly nextFileId?: Uint8Array
 }
 
 /** A manifest that is genuine in every way, made as this version does not make them. */
 export async function genuine(provider: KeyProvider, wanted: Wanted = {}): Promise<Forged> {
-  const { subject = DEMO, profile = 'sqlcipher-4-sha256', generation = 1n, fileId = randomBytes(16) } = wanted
-  const slotOf = async (number: bigint) => {
+  const { form = SQLITE, generation = 1n, fileId = randomBytes(16) } = wanted
+  const { subject = form.subject, profile = form.profile } = wanted
+  const slotOf = async (number: bigint, fileId: Uint8Array) => {
     const salt = randomBytes(32)
     const made = await provider.newDek({ subject, profile, generation: number, fileId, salt })
     const { dek, keyId, hint, wrapped } = made
@@ -88,7 +90,7 @@ export async function genuine(provider: KeyProvider, wanted: Wanted = {}): Promi
       slot: { generation: number, fileId, provider: provider.kind, hint, keyId, salt, commitment, wrapped },
     }
   }
-  const { dek, slot: current } = await slotOf(generation)
+  const { dek, slot: current } = await slotOf(generation, fileId)
   const createdAt = wanted.createdAt ?? new Date().toISOString()
   const settled: SettledManifest = {
     subject,
@@ -102,7 +104,7 @@ export async function genuine(provider: KeyProvider, wanted: Wanted = {}): Promi
   const manifest: Manifest =
     wanted.nextGeneration === undefined
       ? settled
-      : { ...settled, state: 'rotating', next: (await slotOf(wanted.nextGeneration)).slot }
+      : { ...settled, state: 'rotating', next: (await slotOf(wanted.nextGeneration, wanted.nextFileId ?? fileId)).slot }
   return { manifest, bytes: sealedBy(dek, manifest), dek }
 }
 

@@ -4,9 +4,9 @@ import { type DataDirectory, listDatabaseFiles, readDirectoryStatus } from '../.
 import { createProtected, markDeleting } from '../../src/encryption/protect.js'
 import { familyOf, readFileStatus } from '../../src/encryption/status.js'
 import { rejectionOf } from '../support/failure.js'
-import { DEMO, dataOf, genuine, madeFile, namesIn, place } from './setup.js'
+import { CONTROL_PLANE, DEMO, FORMS, REDB, SQLITE, genuine, madeFile, namesIn, place } from './setup.js'
 
-const PLAINTEXT = Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(4080)])
+const PLAINTEXT = SQLITE.plaintext
 
 describe('the status of a file', () => {
   it('is everything that its manifest says, with its size, and needs no key', async () => {
@@ -30,6 +30,22 @@ describe('the status of a file', () => {
     })
   })
 
+  it.each([REDB, CONTROL_PLANE])('of the sealed file $fileName is told by its manifest as well', async (form) => {
+    const where = await place(form)
+    const made = await madeFile(where)
+    expect(await readFileStatus(where.file, { expected: form.subject })).toMatchObject({
+      family: form === REDB ? 'embedded_redb' : 'control_plane_redb',
+      state: 'encrypted',
+      cipher: 'aes-256-gcm-siv',
+      profile: 'sealed-redb-1',
+      key_id: made.manifest.current.keyId,
+      generation: '1',
+      size_bytes: 12_288,
+    })
+    rmSync(`${where.file}.nimbus-enc`)
+    expect(await readFileStatus(where.file, { expected: form.subject })).toMatchObject({ state: 'manifest_missing' })
+  })
+
   it('of plaintext is plaintext', async () => {
     const { file } = await place()
     writeFileSync(file, PLAINTEXT)
@@ -43,10 +59,9 @@ describe('the status of a file', () => {
     })
   })
 
-  it('of a plaintext redb file is plaintext as well', async () => {
-    const { dataDir } = await place()
-    const file = `${dataDir}/demo.redb`
-    writeFileSync(file, Buffer.concat([Buffer.from('redb\x1a\n\xa9\r\n', 'latin1'), Buffer.alloc(311)]))
+  it.each(FORMS)('of plaintext under the name $fileName is plaintext, whose ever it is', async ({ plaintext }) => {
+    const { file } = await place()
+    writeFileSync(file, plaintext)
     expect(await readFileStatus(file)).toMatchObject({ state: 'plaintext' })
   })
 
@@ -84,25 +99,26 @@ describe('the status of a file', () => {
     const where = await place()
     const { bytes, manifest } = await genuine(where.provider, { subject: { family: 'sqlite_tenant', tenant: 'evil' } })
     writeFileSync(`${where.file}.nimbus-enc`, bytes)
-    writeFileSync(where.file, dataOf({ fileId: manifest.current.fileId }))
+    writeFileSync(where.file, SQLITE.dataOf(manifest.current.fileId))
     const status = await readFileStatus(where.file, { expected: DEMO })
     expect(status).toMatchObject({ state: 'unreadable', subject: 'db:sqlite:tenant:evil:evil.sqlite3' })
     expect(status.note).toContain('db:sqlite:tenant:demo:demo.sqlite3')
     expect(await readFileStatus(where.file)).toMatchObject({ state: 'encrypted' })
   })
 
-  it('of a file that does not fit its manifest says how', async () => {
-    const where = await place()
+  it.each(FORMS)('of a file that does not fit its manifest says how: $fileName', async (form) => {
+    const where = await place(form)
     await madeFile(where)
     const cases: [Buffer, string, string][] = [
-      [Buffer.alloc(4096, 1), 'unreadable', 'first bytes'],
+      [Buffer.alloc(4096, 1), 'unreadable', 'does not begin as the file'],
+      [form.dataOf(Buffer.alloc(16)), 'unreadable', 'does not begin as the file'],
       [Buffer.alloc(3, 1), 'unreadable', 'cut off'],
       [Buffer.alloc(0), 'unreadable', 'cut off'],
-      [PLAINTEXT, 'plaintext', 'a manifest lies beside it'],
+      [form.plaintext, 'plaintext', 'a manifest lies beside it'],
     ]
     for (const [bytes, state, note] of cases) {
       writeFileSync(where.file, bytes)
-      const status = await readFileStatus(where.file, { expected: DEMO })
+      const status = await readFileStatus(where.file, { expected: form.subject })
       expect(status.state).toBe(state)
       expect(status.note).toContain(note)
     }
@@ -127,12 +143,15 @@ describe('the status of a file', () => {
     })
   })
 
-  it('of a rotation is rotation_pending, whichever of the two keys the file is under', async () => {
-    const where = await place()
-    const { bytes, manifest } = await genuine(where.provider, { nextGeneration: 2n })
+  it.each(FORMS)('of a rotation is rotation_pending, whichever of the two keys $fileName is under', async (form) => {
+    const where = await place(form)
+    const ids = { fileId: Buffer.alloc(16, 3), nextFileId: Buffer.alloc(16, 4) }
+    const { bytes } = await genuine(where.provider, { form, nextGeneration: 2n, ...ids })
     writeFileSync(`${where.file}.nimbus-enc`, bytes)
-    writeFileSync(where.file, dataOf({ fileId: manifest.current.fileId }))
-    expect(await readFileStatus(where.file)).toMatchObject({ state: 'rotation_pending', generation: '1' })
+    for (const fileId of Object.values(ids)) {
+      writeFileSync(where.file, form.dataOf(fileId))
+      expect(await readFileStatus(where.file)).toMatchObject({ state: 'rotation_pending', generation: '1' })
+    }
   })
 
   it('of what cannot be read as a file is unreadable', async () => {
@@ -189,6 +208,7 @@ describe('the files of a directory', () => {
       ...['b.sqlite3', 'a.sqlite3', 'a.sqlite3.nimbus-enc', 'c.redb', 'lost.sqlite3.nimbus-enc'],
       ...['a.sqlite3-wal', 'a.sqlite3-shm', 'a.sqlite3.nimbus-enc.tmp', '.nimbus.lock', 'notes.txt', 'a.sqlite3.bak'],
       ...['m.sqlite3.encrypted', 'm.sqlite3.encrypted.nimbus-enc', 'Odd.sqlite3', 'nimbus-control.db'],
+      ...['c.redb.creating', 'nimbus-control.db.creating', 'nimbus-control.db.bak.nimbus-enc'],
     ]
     for (const name of names) writeFileSync(`${dataDir}/${name}`, '')
     const list = async (holds: DataDirectory['holds']) =>
@@ -204,7 +224,10 @@ describe('the files of a directory', () => {
       ['lost.sqlite3', 'embedded_sqlite'],
       ['m.sqlite3.encrypted', null],
     ])
-    expect(await list('control_plane')).toEqual([['nimbus-control.db', 'control_plane_redb']])
+    expect(await list('control_plane')).toEqual([
+      ['nimbus-control.db', 'control_plane_redb'],
+      ['nimbus-control.db.bak', null],
+    ])
     expect((await list('libsql_caches')).slice(0, 2)).toEqual([
       ['Odd.sqlite3', null],
       ['a.sqlite3', 'libsql_replica_cache'],

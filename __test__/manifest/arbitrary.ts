@@ -23,22 +23,30 @@ export const slots: fc.Arbitrary<Slot> = fc.record({
   wrapped: fc.uint8Array({ minLength: 1, maxLength: 8192 }).map((array) => Buffer.from(array)),
 })
 
-const subjects: fc.Arbitrary<FileSubject> = fc.record({
-  family: fc.constantFrom('sqlite_tenant' as const, 'libsql_cache' as const),
-  tenant: fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,47}$/),
-})
+const tenants = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,47}$/)
+
+/** Subjects with a profile of their cipher. */
+const owners: fc.Arbitrary<{ subject: FileSubject; profile: Profile }> = fc.oneof(
+  fc.record({
+    subject: fc.record({ family: fc.constantFrom('sqlite_tenant' as const, 'libsql_cache' as const), tenant: tenants }),
+    profile: fc.constantFrom<Profile>('sqlcipher-4', 'sqlcipher-4-sha256'),
+  }),
+  fc.record({
+    subject: fc.oneof(
+      fc.record({ family: fc.constant('redb_tenant' as const), tenant: tenants }),
+      fc.constant({ family: 'control_plane' as const }),
+    ),
+    profile: fc.constant<Profile>('sealed-redb-1'),
+  }),
+)
 
 const times = fc
   .date({ noInvalidDate: true, min: new Date('0001-01-01T00:00:00.000Z'), max: new Date('9999-12-31T23:59:59.999Z') })
   .map((date) => date.toISOString())
 
-const common = fc.record({
-  subject: subjects,
-  profile: fc.constantFrom<Profile>('sqlcipher-4', 'sqlcipher-4-sha256'),
-  createdAt: times,
-  rotatedAt: fc.option(times),
-  current: slots,
-})
+const common = fc
+  .record({ owner: owners, createdAt: times, rotatedAt: fc.option(times), current: slots })
+  .map(({ owner, ...rest }) => ({ ...owner, ...rest }))
 
 export const manifests: fc.Arbitrary<Manifest> = fc.oneof(
   fc

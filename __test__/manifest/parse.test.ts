@@ -221,6 +221,33 @@ describe('the strict reader', () => {
     )
   })
 
+  it('accepts for each family the profiles of its cipher, and no mixture of a family, a cipher and a profile', () => {
+    const ciphers = { sqlcipher: ['sqlcipher-4', 'sqlcipher-4-sha256'], 'aes-256-gcm-siv': ['sealed-redb-1'] }
+    const owners = {
+      'db:sqlite:tenant:demo:demo.sqlite3': 'sqlcipher',
+      'db:libsql:cache:demo:demo.sqlite3': 'sqlcipher',
+      'db:redb:tenant:demo:demo.redb': 'aes-256-gcm-siv',
+      'db:redb:control:nimbus-control.db': 'aes-256-gcm-siv',
+    }
+    let accepted = 0
+    for (const [subject, itsCipher] of Object.entries(owners)) {
+      for (const [cipher, itsProfiles] of Object.entries(ciphers)) {
+        for (const profile of Object.values(ciphers).flat()) {
+          const text = GOOD.replace('db:sqlite:tenant:demo:demo.sqlite3', subject)
+            .replace('"cipher":"sqlcipher"', `"cipher":"${cipher}"`)
+            .replace('sqlcipher-4-sha256', profile)
+          if (cipher === itsCipher && itsProfiles.includes(profile)) {
+            expect(parseManifest(Buffer.from(text), PATH).manifest).toMatchObject({ profile })
+            accepted += 1
+          } else {
+            expect(refusal(text)).toMatchObject({ code: 'manifest_altered', detail: { reason: 'bad_value' } })
+          }
+        }
+      }
+    }
+    expect(accepted).toBe(6)
+  })
+
   it('takes the exact stored bytes as what the MAC covers', () => {
     fc.assert(
       fc.property(manifests, macs, (manifest, mac) => {

@@ -19,6 +19,7 @@ import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { createProtected, markActive, markDeleting, openProtected } from '../../src/encryption/protect.js'
+import { sqlcipherProfile } from '../../src/keys/profile.js'
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
 import type { FileSubject } from '../../src/keys/subject.js'
 import { SqliteStore } from '../../src/native.js'
@@ -380,7 +381,7 @@ describe('an open tenant', () => {
     await makeTenants(home, 'demo')
     if (home.keys === undefined) return expect.fail('no keys')
     const { dek, fileId, profile } = await openProtected(home.fileOf('demo'), subjectOf('demo'), home.keys)
-    const encryption = { dek, fileId, profile }
+    const encryption = { dek, fileId, profile: sqlcipherProfile(profile) }
     const store = SqliteStore.open({ path: home.fileOf('demo'), mode: 'open', exclusive: true, encryption })
     await store.write([{ sql: 'PRAGMA user_version = 2' }])
     await store.close()

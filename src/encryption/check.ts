@@ -1,23 +1,17 @@
 /** What a start demands of one file before it is served: its manifest, its key, and that the two belong to the data. */
 import { NimbusError } from '../errors.js'
+import { type Cipher, cipherOfFamily } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import type { FileSubject } from '../keys/subject.js'
-import { type Disk, exists, manifestPathOf, nativeDisk, readHead } from '../manifest/file.js'
+import { type Disk, exists, manifestPathOf, nativeDisk } from '../manifest/file.js'
+import { bearsFileId, contentsOf, plaintextCipher, readFileHead } from './head.js'
 import { manifestMissing } from './protect.js'
 import { settle } from './settle.js'
 import { type Protected, unlock } from './unlock.js'
 
-/** The first bytes of every SQLite database that is not encrypted (SQLite file format, "The Database Header"). */
-const SQLITE_HEADER = Buffer.from('SQLite format 3\0', 'latin1')
-/** Likewise for redb (its design document, "Super-header"). */
-const REDB_MAGIC = Buffer.from('redb\x1a\n\xa9\r\n', 'latin1')
-const HEAD_BYTES = 16
-
-export type Contents = 'missing' | 'empty' | 'truncated' | 'plaintext' | 'ciphertext'
-
 /**
  * Checks a file with encryption on, and finishes an interrupted creation or deletion of it. Opens the data file for its
- * first 16 bytes: for use before the file is served, since closing any descriptor of it drops SQLite's locks.
+ * first bytes: for use before the file is served, since closing any descriptor of it drops SQLite's locks.
  *
  * @returns the file with its open DEK, or `undefined` if it turned out not to exist any more.
  * @throws what `unlock` throws; `manifest_missing`, `data_missing`, `file_corrupt`; what `settle` throws. Nothing is written then.
@@ -32,7 +26,7 @@ export async function checkProtected(
   if (file === undefined) throw await withoutManifest(path, subject)
   try {
     const settled = await settle(file, disk)
-    if (settled !== undefined) requireFileId(path, await readHead(path, HEAD_BYTES), file.fileId)
+    if (settled !== undefined) requireFileId(file, await readFileHead(path))
     return settled
   } catch (error) {
     file.dek.close()
@@ -41,49 +35,48 @@ export async function checkProtected(
 }
 
 /**
- * Checks a SQLite file with encryption off.
+ * Checks a file with encryption off.
  *
- * @throws `encrypted_but_disabled` naming its manifest, `file_corrupt` for bytes that are not a database. Nothing is written.
+ * @throws `encrypted_but_disabled` naming its manifest, `file_corrupt` for bytes that are not a database of its kind. Nothing is written.
  */
-export async function checkPlain(path: string): Promise<void> {
+export async function checkPlain(path: string, { family }: FileSubject): Promise<void> {
   const manifestPath = manifestPathOf(path)
   if (await exists(manifestPath)) {
     throw new NimbusError('encrypted_but_disabled', `${path} is encrypted, as its manifest says: ${manifestPath}`, {
       path: manifestPath,
     })
   }
-  const contents = contentsOf(await readHead(path, HEAD_BYTES))
-  if (contents !== 'ciphertext' && contents !== 'truncated') return
-  throw new NimbusError('file_corrupt', `${path} is not a SQLite database, and it has no sidecar manifest`, {
+  const head = await readFileHead(path)
+  const cipher = cipherOfFamily(family)
+  // SQLite makes a database of an empty file; redb's files are whole from the first moment.
+  if (head === undefined || (head.length === 0 && cipher === 'sqlcipher')) return
+  if (plaintextCipher(head) === cipher) return
+  throw new NimbusError('file_corrupt', `${path} is not ${DATABASES[cipher]}, and it has no sidecar manifest`, {
     path,
     remediation: `If it was encrypted, restore ${manifestPath} from the backup and configure the key provider.`,
   })
 }
 
-/** What the first 16 bytes of a database file say of it. */
-export function contentsOf(head: Uint8Array | undefined): Contents {
-  if (head === undefined) return 'missing'
-  if (head.length === 0) return 'empty'
-  if (head.length < HEAD_BYTES) return 'truncated'
-  const isPlain = SQLITE_HEADER.equals(head) || REDB_MAGIC.equals(head.subarray(0, REDB_MAGIC.length))
-  return isPlain ? 'plaintext' : 'ciphertext'
-}
+const DATABASES = {
+  sqlcipher: 'a SQLite database',
+  'aes-256-gcm-siv': 'a redb database',
+} as const satisfies Record<Cipher, string>
 
 async function withoutManifest(path: string, subject: FileSubject): Promise<NimbusError> {
-  const contents = contentsOf(await readHead(path, HEAD_BYTES))
+  const contents = contentsOf(await readFileHead(path))
   if (contents === 'missing') return dataMissing(path)
   return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
 }
 
-function requireFileId(path: string, head: Uint8Array | undefined, fileId: Uint8Array): void {
-  const contents = contentsOf(head)
+function requireFileId({ path, profile, fileId }: Protected, head: Uint8Array | undefined): void {
   if (head === undefined) throw dataMissing(path)
-  if (Buffer.compare(head, fileId) === 0) return
+  if (bearsFileId(head, profile, fileId)) return
+  const contents = contentsOf(head)
   const what = {
     empty: 'it is empty',
     truncated: `it was cut off after ${head.length} bytes`,
     plaintext: 'it is plaintext, though its sidecar manifest says that it is encrypted',
-    ciphertext: 'its first bytes are not those that its sidecar manifest names',
+    ciphertext: 'it does not begin as the file that its sidecar manifest names',
     missing: 'it is missing',
   }[contents]
   throw new NimbusError('file_corrupt', `file and manifest do not belong together: ${path}: ${what}`, {
@@ -97,8 +90,13 @@ function dataMissing(path: string): NimbusError {
 }
 
 function migrate(path: string, subject: FileSubject): string {
+  if (subject.family === 'libsql_cache') {
+    return 'The file is a plaintext replica cache; remove it: it is rebuilt, encrypted, from the remote primary.'
+  }
+  const provider = cipherOfFamily(subject.family) === 'sqlcipher' ? 'sqlite' : 'redb'
   const tenant = 'tenant' in subject ? ` --tenant-id ${subject.tenant}` : ''
-  return `The file is plaintext; migrate it first: nimbus encryption migrate --source ${path} --provider sqlite${tenant}`
+  const command = `nimbus encryption migrate --source ${path} --provider ${provider}${tenant}`
+  return `The file is plaintext; migrate it first: ${command}`
 }
 
 function restoreManifest(path: string): string {

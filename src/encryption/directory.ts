@@ -20,6 +20,7 @@ export interface DatabaseFile {
 }
 
 const READS_AT_A_TIME = 16
+const CONTROL_PLANE = servedName({ family: 'control_plane' })
 
 /**
  * The databases of a directory, sorted by path: files with a served name, and whatever a manifest lies beside or was left
@@ -32,7 +33,7 @@ export async function listDatabaseFiles(directory: DataDirectory): Promise<Datab
     if (owner !== undefined || looksServed(name)) names.add(owner ?? name)
   }
   return [...names]
-    .filter((name) => isControlPlane(name) === (directory.holds === 'control_plane'))
+    .filter((name) => isOfControlPlane(name) === (directory.holds === 'control_plane'))
     .sort()
     .map((name) => ({ path: join(directory.path, name), expected: subjectOfName(name, directory.holds) }))
 }
@@ -63,11 +64,12 @@ function candidates(name: string, holds: DataDirectory['holds']): FileSubject[] 
 }
 
 function looksServed(name: string): boolean {
-  return name.endsWith('.sqlite3') || name.endsWith('.redb') || isControlPlane(name)
+  return name.endsWith('.sqlite3') || name.endsWith('.redb') || name === CONTROL_PLANE
 }
 
-function isControlPlane(name: string): boolean {
-  return name === servedName({ family: 'control_plane' })
+/** Its backups and migrated copies too. */
+function isOfControlPlane(name: string): boolean {
+  return name === CONTROL_PLANE || name.startsWith(`${CONTROL_PLANE}.`)
 }
 
 async function namesIn(path: string): Promise<string[]> {

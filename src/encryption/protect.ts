@@ -14,9 +14,12 @@
  * | `removeProtected`       | nothing                                       | knows no such file                |
  *
  * A creation is acknowledged after `markActive` and not before; a deletion counts from `markDeleting` on.
+ *
+ * What "data" is: of SQLite the file and its `-wal`, `-shm` and `-journal`, any of which may be there without the others; of redb
+ * the file, which comes under its name by a rename when it is whole, and until then `<file>.creating`.
  */
 import { NimbusError } from '../errors.js'
-import { type Profile, cipherOfProfile, cipherOfSubject } from '../keys/profile.js'
+import { type Profile, cipherOfFamily, cipherOfProfile } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import { type FileSubject, describe } from '../keys/subject.js'
 import { encodeBody, encodeManifest } from '../manifest/encode.js'
@@ -27,9 +30,12 @@ import { type Protected, protectedFile, unlock } from './unlock.js'
 
 export type { Protected } from './unlock.js'
 
+/** A redb file on the way to its own name (crates/redb, engine/database.rs). */
+const UNPUBLISHED_SUFFIX = '.creating'
+
 /**
- * A new file's DEK and manifest, in state `creating`. The caller then makes the data under `dek` and `fileId`, durable and
- * with its first page in the file itself, and calls `markActive`; or gives up with `removeProtected`.
+ * A new file's DEK and manifest, in state `creating`. The caller then makes the data under `dek` and `fileId`, durable and, of
+ * SQLite, with its first page in the file itself, and calls `markActive`; or gives up with `removeProtected`.
  *
  * @throws `target_exists` if the file, its WAL or journal, or its manifest is there; what the provider throws. Nothing is written then.
  */
@@ -40,11 +46,12 @@ export async function createProtected(
   profile: Profile,
   disk: Disk = nativeDisk,
 ): Promise<Protected> {
-  if (cipherOfProfile(profile) !== cipherOfSubject(subject)) {
+  if (cipherOfProfile(profile) !== cipherOfFamily(subject.family)) {
     throw new TypeError(`profile ${profile} does not fit ${describe(subject)}`)
   }
-  for (const part of dataFilesOf(path)) {
-    if (await exists(part)) throw targetExists(part)
+  for (const part of dataFilesOf(path, subject.family)) {
+    // Nobody opens what was never published; the creation that this one begins takes its place.
+    if (!part.endsWith(UNPUBLISHED_SUFFIX) && (await exists(part))) throw targetExists(part)
   }
   const binding = { subject, profile, generation: 1n, fileId: randomBytes(16), salt: randomBytes(32) }
   const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
@@ -112,15 +119,16 @@ export async function removeProtected(file: Protected, disk: Disk = nativeDisk):
   // A `markActive` that failed in its last step has taken effect on the disk: an active file may not lack its data.
   if (file.manifest.state === 'creating' && (await stateOnDisk(file)) === 'active')
     await rewrite(file, 'deleting', disk)
-  for (const part of dataFilesOf(file.path)) disk.removeFileDurably(part)
+  for (const part of dataFilesOf(file.path, file.manifest.subject.family)) disk.removeFileDurably(part)
   disk.removeFileDurably(staleManifestPathOf(file.path))
   disk.removeFileDurably(manifestPathOf(file.path))
   file.dek.close()
 }
 
 /** Everything that may hold data of the file. A stale WAL or journal would be replayed into a new file of that name. */
-export function dataFilesOf(path: string): string[] {
-  return [path, `${path}-wal`, `${path}-shm`, `${path}-journal`]
+export function dataFilesOf(path: string, family: FileSubject['family']): string[] {
+  const suffixes = cipherOfFamily(family) === 'sqlcipher' ? ['-wal', '-shm', '-journal'] : [UNPUBLISHED_SUFFIX]
+  return [path, ...suffixes.map((suffix) => path + suffix)]
 }
 
 export function manifestMissing(path: string, remediation?: string): NimbusError {

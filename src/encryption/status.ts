@@ -1,11 +1,11 @@
 /** What the disk shows of one file, without a key and without a lock; nothing of it is authenticated. */
 import { lstat } from 'node:fs/promises'
 import { NimbusError, fromSystemError, systemErrorCode } from '../errors.js'
-import { cipherOfProfile } from '../keys/profile.js'
+import { type Cipher, cipherOfProfile } from '../keys/profile.js'
 import { type FileSubject, describe } from '../keys/subject.js'
-import { manifestPathOf, readHead, readManifest } from '../manifest/file.js'
+import { manifestPathOf, readManifest } from '../manifest/file.js'
 import type { Manifest, State } from '../manifest/manifest.js'
-import { type Contents, contentsOf } from './check.js'
+import { type Contents, bearsFileId, contentsOf, readFileHead } from './head.js'
 
 export type EncryptedFamily = 'embedded_sqlite' | 'embedded_redb' | 'libsql_replica_cache' | 'control_plane_redb'
 
@@ -24,7 +24,7 @@ export interface FileStatus {
   readonly family: EncryptedFamily | null
   readonly state: FileState
   readonly subject: string | null
-  readonly cipher: 'sqlcipher' | 'aes-256-gcm-siv' | null
+  readonly cipher: Cipher | null
   readonly profile: string | null
   readonly provider: string | null
   readonly key_id: string | null
@@ -101,7 +101,7 @@ type Head = { readonly contents: Contents; readonly bytes: Uint8Array } | 'not_l
 async function headOf(path: string, { served }: StatusOptions, sizeBytes: number | null): Promise<Head> {
   if (sizeBytes === null) return { contents: 'missing', bytes: new Uint8Array(0) }
   if (served !== undefined) return 'not_looked'
-  const bytes = await readHead(path, 16)
+  const bytes = await readFileHead(path)
   return { contents: contentsOf(bytes), bytes: bytes ?? new Uint8Array(0) }
 }
 
@@ -157,13 +157,13 @@ function verdict(manifest: Manifest, head: Head, { expected, served }: StatusOpt
     case 'ciphertext':
       return belongsTo(manifest, head.bytes)
         ? withState(manifest.state)
-        : { state: 'unreadable', note: 'the first bytes of the file are not those that its manifest names' }
+        : { state: 'unreadable', note: 'it does not begin as the file that its manifest names' }
   }
 }
 
-function belongsTo({ current, next }: Manifest, head: Uint8Array): boolean {
+function belongsTo({ profile, current, next }: Manifest, head: Uint8Array): boolean {
   const slots = next === null ? [current] : [current, next]
-  return slots.some(({ fileId }) => Buffer.compare(fileId, head) === 0)
+  return slots.some(({ fileId }) => bearsFileId(head, profile, fileId))
 }
 
 function withState(state: State): Verdict {

@@ -16,7 +16,7 @@ export interface Protected {
   readonly manifest: Manifest
   /** Closed by whoever asked for this object. */
   readonly dek: Dek
-  /** 16 bytes: for SQLCipher the salt, and so the first bytes of the file. */
+  /** 16 bytes that the file bears too: SQLCipher's salt, or the id in the superblock of a sealed redb file. */
   readonly fileId: Uint8Array
   readonly profile: Profile
 }

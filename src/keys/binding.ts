@@ -11,7 +11,7 @@ export interface DekBinding {
   readonly profile: Profile
   /** 1 for the first DEK of a file, one more with every rekey. */
   readonly generation: bigint
-  /** 16 random bytes that the file carries too: for SQLCipher its salt, the first bytes of the file. */
+  /** 16 random bytes that the file bears too: SQLCipher's salt, or the id in the superblock of a sealed redb file. */
   readonly fileId: Uint8Array
   /** 32 random bytes, fresh whenever a DEK is wrapped. */
   readonly salt: Uint8Array

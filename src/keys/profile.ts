@@ -4,11 +4,15 @@ import type { FileSubject } from './subject.js'
 export type Cipher = 'sqlcipher' | 'aes-256-gcm-siv'
 
 /** The parameters of SQLCipher that a file was created with: they cannot be told from the file, so the manifest keeps them. */
-export type Profile = 'sqlcipher-4' | 'sqlcipher-4-sha256'
+export type SqlcipherProfile = 'sqlcipher-4' | 'sqlcipher-4-sha256'
+
+/** `sealed-redb-1`: the layout of docs/format.md, "Sealed redb"; its own version stands in the superblock. */
+export type Profile = SqlcipherProfile | 'sealed-redb-1'
 
 const CIPHER_OF_PROFILE = {
   'sqlcipher-4': 'sqlcipher',
   'sqlcipher-4-sha256': 'sqlcipher',
+  'sealed-redb-1': 'aes-256-gcm-siv',
 } as const satisfies Record<Profile, Cipher>
 
 const CIPHER_OF_FAMILY = {
@@ -26,6 +30,12 @@ export function cipherOfProfile(profile: Profile): Cipher {
   return CIPHER_OF_PROFILE[profile]
 }
 
-export function cipherOfSubject(subject: FileSubject): Cipher {
-  return CIPHER_OF_FAMILY[subject.family]
+export function cipherOfFamily(family: FileSubject['family']): Cipher {
+  return CIPHER_OF_FAMILY[family]
+}
+
+/** The profile of a file whose subject is known to be SQLite's: every manifest has been refused whose profile does not fit. */
+export function sqlcipherProfile(profile: Profile): SqlcipherProfile {
+  if (profile === 'sealed-redb-1') throw new TypeError(`${profile} is not a profile of SQLCipher`)
+  return profile
 }

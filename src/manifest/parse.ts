@@ -1,7 +1,7 @@
 /** The strict reader: accepts exactly the bytes that `encode.ts` would write, and names every class of damage. */
 import { NimbusError } from '../errors.js'
 import { MANIFEST_FORMAT, MANIFEST_VERSION } from '../keys/binding.js'
-import { type Profile, cipherOfProfile, cipherOfSubject, isProfile } from '../keys/profile.js'
+import { type Profile, cipherOfProfile, cipherOfFamily, isProfile } from '../keys/profile.js'
 import { quote } from '../keys/quote.js'
 import { type FileSubject, parseDescriptor } from '../keys/subject.js'
 import { diagnoseText } from './diagnose.js'
@@ -147,7 +147,8 @@ class Reader {
     const profile = this.#text(members, 'profile')
     if (!isProfile(profile)) throw this.#bad('profile', 'is not a cipher profile of this version of nimbus')
     if (members['cipher'] !== cipherOfProfile(profile)) throw this.#bad('cipher', 'does not fit the profile')
-    if (cipherOfSubject(subject) !== cipherOfProfile(profile)) throw this.#bad('cipher', 'does not fit the subject')
+    if (cipherOfFamily(subject.family) !== cipherOfProfile(profile))
+      throw this.#bad('cipher', 'does not fit the subject')
     return profile
   }
 

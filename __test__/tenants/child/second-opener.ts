@@ -3,15 +3,17 @@ import path from 'node:path'
 import { openProtected } from '../../../src/encryption/protect.js'
 import { NimbusError } from '../../../src/errors.js'
 import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
-import { SqliteStore } from '../../../src/native.js'
+import { sqlcipherProfile } from '../../../src/keys/profile.js'
+import { SqliteStore, type StoreEncryption } from '../../../src/native.js'
 
 const [directory = '', keyFile = ''] = process.argv.slice(2)
 const file = path.join(directory, 'demo.sqlite3')
 
-async function keyOf(): Promise<Awaited<ReturnType<typeof openProtected>> | undefined> {
+async function keyOf(): Promise<StoreEncryption | undefined> {
   if (keyFile === '') return undefined
   const keys = await openMasterKeyFile(keyFile, [directory])
-  return openProtected(file, { family: 'sqlite_tenant', tenant: 'demo' }, keys)
+  const { dek, fileId, profile } = await openProtected(file, { family: 'sqlite_tenant', tenant: 'demo' }, keys)
+  return { dek, fileId, profile: sqlcipherProfile(profile) }
 }
 
 try {

@@ -3,7 +3,7 @@ import { mapBounded } from '../../encryption/bounded.js'
 import { readDirectoryStatus } from '../../encryption/directory.js'
 import type { FileStatus } from '../../encryption/status.js'
 import { NimbusError } from '../../errors.js'
-import type { Profile } from '../../keys/profile.js'
+import type { SqlcipherProfile } from '../../keys/profile.js'
 import type { KeyProvider } from '../../keys/provider.js'
 import { isTenantId, parseTenantId } from '../../keys/subject.js'
 import { createDirectory, setPageCacheBudget } from '../../native.js'
@@ -24,7 +24,7 @@ export interface SqliteProviderOptions {
   /** Left out, every file is plain. Stays the caller's to close. */
   readonly keys?: KeyProvider | undefined
   /** Of the files that are created encrypted; those that exist keep theirs. `sqlcipher-4-sha256` if left out. */
-  readonly profile?: Profile | undefined
+  readonly profile?: SqlcipherProfile | undefined
   /** 256 if left out. */
   readonly maxOpenTenants?: number | undefined
   /** A tenant that was not used for so long is closed; 5 minutes if left out. */

@@ -31,7 +31,7 @@ export async function checkDirectory(directory: string, keys: KeyProvider | unde
   const checked = await mapBounded(tenants, FILES_AT_A_TIME, async (tenant) => {
     const path = join(directory, servedName({ family: 'sqlite_tenant', tenant }))
     if (keys !== undefined) return { tenant, ...(await checkEncrypted(path, tenant, keys)) }
-    await checkPlainTenant(path)
+    await checkPlainTenant(path, tenant)
     return { tenant, isThere: true, createdAt: undefined }
   })
   return new Map(checked.filter(({ isThere }) => isThere).map(({ tenant, createdAt }) => [tenant, createdAt]))
@@ -71,8 +71,8 @@ async function checkEncrypted(
   return { isThere: file !== undefined, createdAt: file && Date.parse(file.manifest.createdAt) }
 }
 
-async function checkPlainTenant(path: string): Promise<void> {
-  await checkPlain(path)
+async function checkPlainTenant(path: string, tenant: string): Promise<void> {
+  await checkPlain(path, { family: 'sqlite_tenant', tenant })
   const header = Buffer.from((await readHead(path, HEADER_BYTES)) ?? [])
   if (header.length < HEADER_BYTES) {
     throw new NimbusError('file_corrupt', `${path} was cut off after ${header.length} bytes`, { path })

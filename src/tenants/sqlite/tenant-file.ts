@@ -27,7 +27,7 @@ import {
   removeProtected,
 } from '../../encryption/protect.js'
 import type { KeyProvider } from '../../keys/provider.js'
-import type { Profile } from '../../keys/profile.js'
+import { type SqlcipherProfile, sqlcipherProfile } from '../../keys/profile.js'
 import { type FileSubject, servedName } from '../../keys/subject.js'
 import { exists, manifestPathOf } from '../../manifest/file.js'
 import { SqliteStore, createFileExclusive, removeFileDurably } from '../../native.js'
@@ -40,7 +40,7 @@ const LOCK_SUFFIX = '.nimbus-lock'
 export interface Encryption {
   readonly keys: KeyProvider
   /** Of files that are created; those that exist keep theirs. */
-  readonly profile: Profile
+  readonly profile: SqlcipherProfile
 }
 
 /** A tenant by its file. Valid tenant ids only: the id becomes a path here. */
@@ -106,7 +106,7 @@ export class TenantFile {
   }
 
   async #createPlain(): Promise<number> {
-    for (const path of [...dataFilesOf(this.path), manifestPathOf(this.path)]) {
+    for (const path of [...dataFilesOf(this.path, 'sqlite_tenant'), manifestPathOf(this.path)]) {
       if (await exists(path)) throw targetExists(path)
     }
     const marker = this.path + CREATING_SUFFIX
@@ -143,12 +143,12 @@ async function giveUp(remove: () => Promise<void>): Promise<void> {
 
 /** Removes what a plain file's marker condemns, the marker last. */
 export function removeMarked(path: string, suffix: typeof CREATING_SUFFIX | typeof DELETING_SUFFIX): void {
-  for (const part of dataFilesOf(path)) removeFileDurably(part)
+  for (const part of dataFilesOf(path, 'sqlite_tenant')) removeFileDurably(part)
   removeFileDurably(path + suffix)
 }
 
 function openStore(path: string, mode: 'open' | 'create', file: Protected | undefined): SqliteStore {
-  const encryption = file === undefined ? undefined : { dek: file.dek, fileId: file.fileId, profile: file.profile }
+  const encryption = file && { dek: file.dek, fileId: file.fileId, profile: sqlcipherProfile(file.profile) }
   return SqliteStore.open({ path, mode, exclusive: true, encryption })
 }
 
