@@ -5,7 +5,7 @@ import { type Selection, checkSelection } from '../../src/tenants/query.js'
 import type { TableSchemaInput } from '../../src/tenants/schema.js'
 import type { Position } from '../../src/tenants/sort-key.js'
 import { compile } from '../../src/tenants/sqlite/compile.js'
-import { OpenTenant } from '../../src/tenants/sqlite/open-tenant.js'
+import { SqliteTenant } from '../../src/tenants/sqlite/tenant.js'
 import { makeSqliteHome } from './sqlite-home.js'
 
 const SCHEMA: TableSchemaInput = {
@@ -18,7 +18,7 @@ const SCHEMA: TableSchemaInput = {
 }
 
 /** The tenant's file once more, after the provider has let go of it. */
-async function openTenant(): Promise<OpenTenant> {
+async function openTenant(): Promise<SqliteTenant> {
   const home = await makeSqliteHome('plain')
   const provider = await home.open()
   await provider.create('demo')
@@ -29,10 +29,10 @@ async function openTenant(): Promise<OpenTenant> {
   const path = home.fileOf('demo')
   const store = SqliteStore.open({ path, mode: 'open', exclusive: true })
   onTestFinished(() => store.close())
-  return OpenTenant.load(store, path)
+  return SqliteTenant.load(store, path)
 }
 
-async function plansOf(tenant: OpenTenant, selection: Selection, after?: Position): Promise<string[]> {
+async function plansOf(tenant: SqliteTenant, selection: Selection, after?: Position): Promise<string[]> {
   const table = tenant.catalog.find(selection.table)
   if (table === undefined) return expect.fail('the table was not made')
   const { sql, params } = compile(table, checkSelection(selection, table.schema), after, 10)

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Signal } from '../../src/tenants/locks.js'
-import { Pool, type PoolOptions } from '../../src/tenants/sqlite/pool.js'
+import { Pool, type PoolOptions } from '../../src/tenants/files/pool.js'
 import { rejectionOf } from '../support/failure.js'
 
 interface Thing {

@@ -23,7 +23,7 @@ import { sqlcipherProfile } from '../../src/keys/profile.js'
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
 import type { FileSubject } from '../../src/keys/subject.js'
 import { SqliteStore } from '../../src/native.js'
-import { OpenTenant } from '../../src/tenants/sqlite/open-tenant.js'
+import { SqliteTenant } from '../../src/tenants/sqlite/tenant.js'
 import { rejectionOf } from '../support/failure.js'
 import { writeIn } from '../support/directory.js'
 import { allDocuments, fieldsOf } from './contract/home.js'
@@ -412,7 +412,7 @@ describe('a catalog', () => {
     const home = await makeSqliteHome('plain')
     await makeTenants(home, 'demo')
     const store = SqliteStore.open({ path: home.fileOf('demo'), mode: 'open', exclusive: true })
-    const { catalog } = OpenTenant.load(store, home.fileOf('demo'))
+    const { catalog } = SqliteTenant.load(store, home.fileOf('demo'))
     await store.write([{ sql: 'CREATE TABLE docs_2 (seq INTEGER)' }])
     await expect(catalog.ensure('others')).rejects.toThrow('already exists')
     expect(catalog.isDoubtful).toBe(false)

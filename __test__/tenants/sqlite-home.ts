@@ -5,7 +5,8 @@ import { onTestFinished } from 'vitest'
 import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
 import type { KeyProvider } from '../../src/keys/provider.js'
 import type { TenantProvider } from '../../src/tenants/contract.js'
-import { type SqliteProviderOptions, createSqliteProvider } from '../../src/tenants/sqlite/provider.js'
+import type { FileProviderOptions } from '../../src/tenants/files/provider.js'
+import { createSqliteProvider } from '../../src/tenants/sqlite/provider.js'
 import { temporaryDirectory, writeIn } from '../support/directory.js'
 import type { Home } from './contract/home.js'
 
@@ -13,7 +14,7 @@ export interface SqliteHome extends Home {
   readonly directory: string
   readonly keyFile: string
   readonly keys: KeyProvider | undefined
-  open(options?: Partial<SqliteProviderOptions>): Promise<TenantProvider>
+  open(options?: Partial<FileProviderOptions>): Promise<TenantProvider>
   /** The path of a tenant's database. */
   fileOf(tenant: string): string
 }
@@ -21,7 +22,7 @@ export interface SqliteHome extends Home {
 export const MODES = ['plain', 'encrypted'] as const
 export type Mode = (typeof MODES)[number]
 
-export async function makeSqliteHome(mode: Mode, options: Partial<SqliteProviderOptions> = {}): Promise<SqliteHome> {
+export async function makeSqliteHome(mode: Mode, options: Partial<FileProviderOptions> = {}): Promise<SqliteHome> {
   const root = temporaryDirectory()
   const directory = path.join(root, 'data')
   const keyFile = writeIn(root, 'master.key', randomBytes(32), 0o400)

@@ -1,217 +1,65 @@
-/** Tenants as SQLite files of one directory, encrypted or plain: the directory is the list of tenants. */
-import { mapBounded } from '../../encryption/bounded.js'
-import { readDirectoryStatus } from '../../encryption/directory.js'
-import type { FileStatus } from '../../encryption/status.js'
+/** Tenants as SQLite files, encrypted by SQLCipher or plain. */
+import type { Protected } from '../../encryption/protect.js'
 import { NimbusError } from '../../errors.js'
-import type { SqlcipherProfile } from '../../keys/profile.js'
-import type { KeyProvider } from '../../keys/provider.js'
-import { isTenantId, parseTenantId } from '../../keys/subject.js'
-import { createDirectory, setPageCacheBudget } from '../../native.js'
-import type { PageRequest, TenantInfo, TenantPage, TenantProvider, TenantStats } from '../contract.js'
-import { decodeCursor, encodeCursor, invalidCursor } from '../cursor.js'
-import { KeyedLocks } from '../locks.js'
-import { checkLimit } from '../query.js'
-import { readCreatedAt } from './layout.js'
-import { OpenTenant } from './open-tenant.js'
-import { Pool } from './pool.js'
-import { checkDirectory } from './start.js'
+import { sqlcipherProfile } from '../../keys/profile.js'
+import { readHead } from '../../manifest/file.js'
+import { SqliteStore, setPageCacheBudget } from '../../native.js'
+import type { TenantProvider } from '../contract.js'
+import type { Engine } from '../files/engine.js'
+import { FileProvider, type FileProviderOptions } from '../files/provider.js'
+import { layoutSteps, requireLayout } from './layout.js'
 import { SqliteTenant } from './tenant.js'
-import { type Encryption, TenantFile } from './tenant-file.js'
 
-export interface SqliteProviderOptions {
-  /** Made if it is missing. The caller holds its lock, so that from `start` to `close` no other process uses it. */
-  readonly directory: string
-  /** Left out, every file is plain. Stays the caller's to close. */
-  readonly keys?: KeyProvider | undefined
-  /** Of the files that are created encrypted; those that exist keep theirs. `sqlcipher-4-sha256` if left out. */
-  readonly profile?: SqlcipherProfile | undefined
-  /** 256 if left out. */
-  readonly maxOpenTenants?: number | undefined
-  /** A tenant that was not used for so long is closed; 5 minutes if left out. */
-  readonly idleMs?: number | undefined
-}
-
-export function createSqliteProvider(options: SqliteProviderOptions): TenantProvider {
-  return new SqliteProvider(options)
-}
-
-const MAX_OPEN_TENANTS = 256
-const IDLE_MS = 5 * 60_000
 const PAGE_CACHE_BYTES = 256 * 1_048_576
 const PAGE_CACHE_BYTES_PER_TENANT = 64 * 1_048_576
-const LIST_SHAPE = ['tenants']
-const READS_AT_A_TIME = 8
+/** "The Database Header": the layout version at offset 60, the application id at 68. */
+const HEADER_BYTES = 100
 
-interface KnownTenant {
-  readonly documents: SqliteTenant
-  createdAt: number | undefined
+export function createSqliteProvider(options: FileProviderOptions): TenantProvider {
+  return new FileProvider(sqlite, options)
 }
 
-class SqliteProvider implements TenantProvider {
-  readonly name = 'sqlite'
-  readonly #directory: string
-  readonly #encryption: Encryption | undefined
-  readonly #pool: Pool<OpenTenant>
-  readonly #tenants = new Map<string, KnownTenant>()
-  /** One creation or deletion of a tenant at a time. */
-  readonly #lives = new KeyedLocks()
-  readonly #closed = { commits: 0, requests: 0 }
-  #isServing = false
+const sqlite: Engine = {
+  name: 'sqlite',
+  family: 'sqlite_tenant',
+  profile: 'sqlcipher-4-sha256',
+  creatingSuffix: '.creating',
 
-  constructor(options: SqliteProviderOptions) {
-    const { directory, keys, profile, maxOpenTenants, idleMs } = options
-    this.#directory = directory
-    this.#encryption = keys && { keys, profile: profile ?? 'sqlcipher-4-sha256' }
-    this.#pool = new Pool({
-      open: (id) => this.#openTenant(id),
-      close: (tenant) => this.#closeTenant(tenant),
-      isSpent: ({ catalog }) => catalog.isDoubtful,
-      maxOpen: maxOpenTenants ?? MAX_OPEN_TENANTS,
-      idleMs: idleMs ?? IDLE_MS,
-    })
-  }
-
-  async start(): Promise<void> {
-    createDirectory(this.#directory)
+  start() {
     setPageCacheBudget(PAGE_CACHE_BYTES, PAGE_CACHE_BYTES_PER_TENANT)
-    const found = await checkDirectory(this.#directory, this.#encryption?.keys)
-    for (const [id, createdAt] of found) this.#add(id, createdAt)
-    this.#isServing = true
-  }
+  },
 
-  async create(id: string): Promise<TenantInfo> {
-    const file = this.#fileOf(parseTenantId(id))
-    return this.#lives.run([id], async () => {
-      this.#requireOpen()
-      if (this.#tenants.has(id)) throw new NimbusError('tenant_exists', `tenant ${id} exists already`)
-      const createdAt = await file.create()
-      this.#add(id, createdAt)
-      return this.#infoOf(id, createdAt)
-    })
-  }
-
-  async delete(id: string): Promise<void> {
-    const file = this.#fileOf(parseTenantId(id))
-    await this.#lives.run([id], async () => {
-      this.#requireOpen()
-      this.#known(id)
-      const remove = await file.markDeleting()
-      this.#tenants.delete(id)
-      await this.#pool.evict(id)
-      await remove()
-    })
-  }
-
-  async list({ limit, after }: PageRequest): Promise<TenantPage> {
-    this.#requireOpen()
-    const most = checkLimit(limit, 'limit')
-    const last = after === undefined ? '' : decodeTenant(after)
-    const ids = [...this.#tenants.keys()].filter((id) => id > last).sort()
-    const page = ids.slice(0, most)
-    const infos = await mapBounded(page, READS_AT_A_TIME, (id) => this.#readInfo(id))
-    const end = page.at(-1)
-    return {
-      tenants: infos.filter((info) => info !== undefined),
-      nextCursor: ids.length > most && end !== undefined ? encodeCursor(LIST_SHAPE, end) : null,
-    }
-  }
-
-  open(id: string): SqliteTenant {
-    return this.#known(parseTenantId(id)).documents
-  }
-
-  files(): Promise<FileStatus[]> {
-    const served = this.#encryption === undefined ? 'plaintext' : 'encrypted'
-    return readDirectoryStatus([{ path: this.#directory, holds: 'tenants' }], served)
-  }
-
-  stats(): TenantStats {
-    const total = { ...this.#closed, queued: 0, queuedBytes: 0 }
-    for (const { store } of this.#pool.opened()) {
-      const { commits, requests, queued, queuedBytes } = store.stats
-      total.commits += commits
-      total.requests += requests
-      total.queued += queued
-      total.queuedBytes += queuedBytes
-    }
-    return { tenants: this.#tenants.size, openTenants: this.#pool.size, ...total }
-  }
-
-  async close(): Promise<void> {
-    this.#isServing = false
-    await this.#pool.close()
-  }
-
-  #fileOf(id: string): TenantFile {
-    return new TenantFile(this.#directory, id, this.#encryption)
-  }
-
-  #known(id: string): KnownTenant {
-    const known = this.#tenants.get(id)
-    if (known === undefined) throw tenantNotFound(id)
-    return known
-  }
-
-  #add(id: string, createdAt: number | undefined): void {
-    // A deleted tenant is not reached again, not even when another of its name has been created.
-    const requireKnown = (): void => {
-      if (this.#tenants.get(id)?.documents !== documents) throw tenantNotFound(id)
-    }
-    const documents = new SqliteTenant({
-      use: async (work) => {
-        requireKnown()
-        return this.#pool.use(id, work)
-      },
-      peek: () => {
-        requireKnown()
-        return this.#pool.peek(id)
-      },
-    })
-    this.#tenants.set(id, { documents, createdAt })
-  }
-
-  async #openTenant(id: string): Promise<OpenTenant> {
-    this.#known(id)
-    const file = this.#fileOf(id)
-    const store = await file.open()
+  /** The layout reaches the data file itself: its first page must not be only in a log beside it. */
+  async layOut(path, key, createdAtMs) {
+    const store = openStore(path, 'create', key)
     try {
-      return OpenTenant.load(store, file.path)
+      await store.write(layoutSteps(createdAtMs))
+      await store.checkpoint()
+    } finally {
+      await store.close()
+    }
+  },
+
+  async open(path, key) {
+    const store = openStore(path, 'open', key)
+    try {
+      return SqliteTenant.load(store, path)
     } catch (error) {
       await store.close()
       throw error
     }
-  }
+  },
 
-  async #closeTenant({ store }: OpenTenant): Promise<void> {
-    await store.close()
-    const { commits, requests } = store.stats
-    this.#closed.commits += commits
-    this.#closed.requests += requests
-  }
-
-  /** `undefined` for a tenant that was deleted while the list was put together. */
-  async #readInfo(id: string): Promise<TenantInfo | undefined> {
-    const known = this.#tenants.get(id)
-    if (known === undefined) return undefined
-    known.createdAt ??= await this.#pool.use(id, async ({ store }) => readCreatedAt(store))
-    return this.#infoOf(id, known.createdAt)
-  }
-
-  #infoOf(id: string, createdAt: number): TenantInfo {
-    return { id, provider: this.name, encrypted: this.#encryption !== undefined, createdAt }
-  }
-
-  #requireOpen(): void {
-    if (!this.#isServing) throw new NimbusError('shutting_down', 'the tenants are not being served')
-  }
+  async checkHead(path) {
+    const header = Buffer.from((await readHead(path, HEADER_BYTES)) ?? [])
+    if (header.length < HEADER_BYTES) {
+      throw new NimbusError('file_corrupt', `${path} was cut off after ${header.length} bytes`, { path })
+    }
+    requireLayout(header.readUInt32BE(68), header.readUInt32BE(60), path)
+  },
 }
 
-function decodeTenant(after: string): string {
-  const id = decodeCursor(LIST_SHAPE, after)
-  if (typeof id !== 'string' || !isTenantId(id)) throw invalidCursor()
-  return id
-}
-
-function tenantNotFound(id: string): NimbusError {
-  return new NimbusError('tenant_not_found', `there is no tenant ${id}`)
+function openStore(path: string, mode: 'open' | 'create', key: Protected | undefined): SqliteStore {
+  const encryption = key && { dek: key.dek, fileId: key.fileId, profile: sqlcipherProfile(key.profile) }
+  return SqliteStore.open({ path, mode, exclusive: true, encryption })
 }

@@ -1,6 +1,7 @@
 /** From one schema of a table to the next, as one write: which indexes and key columns come and go. */
 import type { Step } from '../../native.js'
-import type { FieldRule, IndexRule, TableSchema } from '../schema.js'
+import type { IndexRule, TableSchema } from '../schema.js'
+import { isKept } from '../schema-change.js'
 import { FIRST_NOT_UNIQUE, jsonPathOf, keyOfField } from './keys.js'
 import { type DocumentTable, docsOf, keyColumn } from './table.js'
 
@@ -14,7 +15,7 @@ export interface SchemaChange {
 /** Indexes that stay as they were are not built again. */
 export function planSchemaChange(table: DocumentTable, schema: TableSchema | undefined): SchemaChange {
   const wanted = schema?.indexes ?? []
-  const kept = wanted.filter((index) => isKept(table, index))
+  const kept = wanted.filter((index) => isKept(table.schema, index))
   const indexes = numbered(
     wanted.map((index) => index.name),
     new Map(kept.flatMap(({ name }) => entryOf(table.indexes, name))),
@@ -38,15 +39,6 @@ export function planSchemaChange(table: DocumentTable, schema: TableSchema | und
   for (const [path, number] of table.keys) if (!keys.has(path)) steps.push(dropKey(table, number))
   steps.push(storeTable(after))
   return { steps, builds, after }
-}
-
-/** The fields whose rules admit less under the new schema than under the old: only they can be violated by old documents. */
-export function stricterFields(before: TableSchema | undefined, after: TableSchema): ReadonlyMap<string, FieldRule> {
-  const isNew = ([path, rule]: readonly [string, FieldRule]): boolean => {
-    const old = before !== undefined && Object.hasOwn(before.fields, path) ? before.fields[path] : undefined
-    return old?.type !== rule.type || (rule.required && !old.required)
-  }
-  return new Map(Object.entries(after.fields).filter(isNew))
 }
 
 /** The unique index that a constraint failed on, by SQLite's words: `UNIQUE constraint failed: docs_1.key_0, docs_1.key_3`. */
@@ -75,11 +67,6 @@ export function storeTable({ id, schema, keys, indexes }: DocumentTable): Step {
     ],
     atLeast: 1,
   }
-}
-
-function isKept(table: DocumentTable, wanted: IndexRule): boolean {
-  const old = table.schema?.indexes.find(({ name }) => name === wanted.name)
-  return old !== undefined && old.unique === wanted.unique && old.fields.join() === wanted.fields.join()
 }
 
 function entryOf(numbers: ReadonlyMap<string, number>, name: string): [string, number][] {

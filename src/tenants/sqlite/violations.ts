@@ -1,8 +1,8 @@
 /** Finds stored documents that a new schema would refuse, on a native thread; what is wrong with one is said by `schema.ts`. */
-import { NimbusError } from '../../errors.js'
 import type { SqliteStore } from '../../native.js'
-import { type JsonObject, parseFields } from '../json.js'
-import { type FieldRule, type TableSchema, requireConforming } from '../schema.js'
+import { parseFields } from '../json.js'
+import type { FieldRule } from '../schema.js'
+import { requireStored } from '../schema-change.js'
 import { jsonPathOf } from './keys.js'
 import { type DocumentTable, docsOf } from './table.js'
 
@@ -18,7 +18,8 @@ export async function requireNoViolation(
   const [violating] = await store.query(sql, [])
   if (violating === undefined) return
   const [id, fields] = violating
-  explain(String(id), parseFields(String(fields)), { fields: Object.fromEntries(rules), indexes: [] })
+  requireStored(String(id), parseFields(String(fields)), rules)
+  throw new TypeError('a document violates the schema by SQL and conforms to it by TypeScript')
 }
 
 /** SQL that is true of exactly the documents that violate the rule. */
@@ -35,15 +36,4 @@ function violationSql(jsonPath: string, { type, required }: FieldRule): string[]
   }[type]
   if (!required) return type === 'json' ? [] : [wrongType]
   return [wrongType, type === 'json' ? `${found} IS NULL` : `ifnull(${found}, 'null') = 'null'`]
-}
-
-function explain(id: string, fields: JsonObject, schema: TableSchema): never {
-  try {
-    requireConforming(schema, fields)
-  } catch (error) {
-    if (!(error instanceof NimbusError)) throw error
-    const { code, message, remediation, path } = error
-    throw new NimbusError(code, `document ${id}: ${message}`, { remediation, path, detail: { id }, cause: error })
-  }
-  throw new TypeError('a document violates the schema by SQL and conforms to it by TypeScript')
 }

@@ -6,14 +6,12 @@ import { checkPlain, checkProtected } from '../../encryption/check.js'
 import { NimbusError, fromSystemError } from '../../errors.js'
 import type { KeyProvider } from '../../keys/provider.js'
 import { isTenantId, servedName } from '../../keys/subject.js'
-import { exists, fileOfManifestPath, manifestPathOf, readHead } from '../../manifest/file.js'
+import { exists, fileOfManifestPath, manifestPathOf } from '../../manifest/file.js'
 import { removeFileDurably } from '../../native.js'
-import { requireLayout } from './layout.js'
-import { CREATING_SUFFIX, DELETING_SUFFIX, removeMarked } from './tenant-file.js'
+import type { Engine, TenantSubject } from './engine.js'
+import { DELETING_SUFFIX, removeMarked } from './tenant-file.js'
 
 const FILES_AT_A_TIME = 16
-/** "The Database Header": the layout version at offset 60, the application id at 68. */
-const HEADER_BYTES = 100
 
 /** When each tenant was created, in milliseconds; not known of a plain one before it is opened. */
 export type FoundTenants = Map<string, number | undefined>
@@ -23,30 +21,36 @@ export type FoundTenants = Map<string, number | undefined>
  *
  * @throws what is wrong with the first file that cannot be served, naming it
  */
-export async function checkDirectory(directory: string, keys: KeyProvider | undefined): Promise<FoundTenants> {
-  await settleMarked(directory)
+export async function checkDirectory(
+  engine: Engine,
+  directory: string,
+  keys: KeyProvider | undefined,
+): Promise<FoundTenants> {
+  await settleMarked(engine, directory)
   const names = await namesIn(directory)
   if (keys === undefined) refuseManifests(directory, names)
-  const tenants = [...new Set(names.flatMap(tenantOf))].sort()
+  const tenants = [...new Set(names.flatMap((name) => tenantOf(engine, name)))].sort()
   const checked = await mapBounded(tenants, FILES_AT_A_TIME, async (tenant) => {
-    const path = join(directory, servedName({ family: 'sqlite_tenant', tenant }))
-    if (keys !== undefined) return { tenant, ...(await checkEncrypted(path, tenant, keys)) }
-    await checkPlainTenant(path, tenant)
+    const subject = { family: engine.family, tenant }
+    const path = join(directory, servedName(subject))
+    if (keys !== undefined) return { tenant, ...(await checkEncrypted(path, subject, keys)) }
+    await checkPlain(path, subject)
+    await engine.checkHead(path)
     return { tenant, isThere: true, createdAt: undefined }
   })
   return new Map(checked.filter(({ isThere }) => isThere).map(({ tenant, createdAt }) => [tenant, createdAt]))
 }
 
 /** Plain files whose creation or deletion was interrupted: none of them was ever acknowledged to be there. */
-async function settleMarked(directory: string): Promise<void> {
+async function settleMarked(engine: Engine, directory: string): Promise<void> {
   for (const name of await namesIn(directory)) {
-    for (const suffix of [CREATING_SUFFIX, DELETING_SUFFIX] as const) {
+    for (const suffix of [engine.creatingSuffix, DELETING_SUFFIX]) {
       const file = name.slice(0, -suffix.length)
-      if (!name.endsWith(suffix) || tenantOf(file).length === 0) continue
+      if (!name.endsWith(suffix) || tenantOf(engine, file).length === 0) continue
       const path = join(directory, file)
       // A file with a manifest is none of those that markers speak of.
       if (await exists(manifestPathOf(path))) removeFileDurably(path + suffix)
-      else removeMarked(path, suffix)
+      else removeMarked(path, engine.family, suffix)
     }
   }
 }
@@ -63,28 +67,19 @@ function refuseManifests(directory: string, names: readonly string[]): void {
 
 async function checkEncrypted(
   path: string,
-  tenant: string,
+  subject: TenantSubject,
   keys: KeyProvider,
 ): Promise<{ isThere: boolean; createdAt: number | undefined }> {
-  const file = await checkProtected(path, { family: 'sqlite_tenant', tenant }, keys)
+  const file = await checkProtected(path, subject, keys)
   file?.dek.close()
   return { isThere: file !== undefined, createdAt: file && Date.parse(file.manifest.createdAt) }
 }
 
-async function checkPlainTenant(path: string, tenant: string): Promise<void> {
-  await checkPlain(path, { family: 'sqlite_tenant', tenant })
-  const header = Buffer.from((await readHead(path, HEADER_BYTES)) ?? [])
-  if (header.length < HEADER_BYTES) {
-    throw new NimbusError('file_corrupt', `${path} was cut off after ${header.length} bytes`, { path })
-  }
-  requireLayout(header.readUInt32BE(68), header.readUInt32BE(60), path)
-}
-
 /** The tenant whose data file or manifest this is, by its name; none for any other file. */
-function tenantOf(name: string): string[] {
+function tenantOf(engine: Engine, name: string): string[] {
   const file = fileOfManifestPath(name) ?? name
   const tenant = file.slice(0, Math.max(0, file.lastIndexOf('.')))
-  return isTenantId(tenant) && servedName({ family: 'sqlite_tenant', tenant }) === file ? [tenant] : []
+  return isTenantId(tenant) && servedName({ family: engine.family, tenant }) === file ? [tenant] : []
 }
 
 async function namesIn(directory: string): Promise<string[]> {

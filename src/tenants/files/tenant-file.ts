@@ -13,12 +13,12 @@
  * | the data is removed | `<file>.deleting`, data in part or none | removes the rest and marker |
  * | `deleting` removed  | nothing                                 | knows no such tenant        |
  *
- * A creation is acknowledged when the first table's third row is reached, a deletion counts from the fourth on.
+ * A creation is acknowledged when the first table's third row is reached, a deletion counts from the fourth on. Each engine
+ * has a suffix of its own in place of `.creating`, since redb's files are called that until they are whole.
  */
 import { join } from 'node:path'
 import { NimbusError } from '../../errors.js'
 import {
-  type Protected,
   createProtected,
   dataFilesOf,
   markActive,
@@ -27,30 +27,31 @@ import {
   removeProtected,
 } from '../../encryption/protect.js'
 import type { KeyProvider } from '../../keys/provider.js'
-import { type SqlcipherProfile, sqlcipherProfile } from '../../keys/profile.js'
-import { type FileSubject, servedName } from '../../keys/subject.js'
+import type { Profile } from '../../keys/profile.js'
+import { type TenantFamily, servedName } from '../../keys/subject.js'
 import { exists, manifestPathOf } from '../../manifest/file.js'
-import { SqliteStore, createFileExclusive, removeFileDurably } from '../../native.js'
-import { layoutSteps } from './layout.js'
+import { createFileExclusive, removeFileDurably } from '../../native.js'
+import type { Engine, ServedTenant, TenantSubject } from './engine.js'
 
-export const CREATING_SUFFIX = '.creating'
 export const DELETING_SUFFIX = '.deleting'
 const LOCK_SUFFIX = '.nimbus-lock'
 
 export interface Encryption {
   readonly keys: KeyProvider
   /** Of files that are created; those that exist keep theirs. */
-  readonly profile: SqlcipherProfile
+  readonly profile: Profile
 }
 
 /** A tenant by its file. Valid tenant ids only: the id becomes a path here. */
 export class TenantFile {
   readonly path: string
-  readonly #subject: FileSubject
+  readonly #engine: Engine
+  readonly #subject: TenantSubject
   readonly #encryption: Encryption | undefined
 
-  constructor(directory: string, tenant: string, encryption: Encryption | undefined) {
-    this.#subject = { family: 'sqlite_tenant', tenant }
+  constructor(engine: Engine, directory: string, tenant: string, encryption: Encryption | undefined) {
+    this.#engine = engine
+    this.#subject = { family: engine.family, tenant }
     this.path = join(directory, servedName(this.#subject))
     this.#encryption = encryption
   }
@@ -66,7 +67,7 @@ export class TenantFile {
     const file = await createProtected(this.path, this.#subject, keys, profile)
     try {
       const createdAtMs = Date.parse(file.manifest.createdAt)
-      await this.#layOut(createdAtMs, file)
+      await this.#engine.layOut(this.path, file, createdAtMs)
       await markActive(file)
       file.dek.close()
       return createdAtMs
@@ -76,12 +77,12 @@ export class TenantFile {
     }
   }
 
-  /** @throws `data_missing`, `file_corrupt`, `file_busy`; with encryption those of `openProtected` */
-  async open(): Promise<SqliteStore> {
-    if (this.#encryption === undefined) return openStore(this.path, 'open', undefined)
+  /** @throws what its engine throws; with encryption what `openProtected` throws */
+  async open(): Promise<ServedTenant> {
+    if (this.#encryption === undefined) return this.#engine.open(this.path, undefined)
     const file = await openProtected(this.path, this.#subject, this.#encryption.keys)
     try {
-      return openStore(this.path, 'open', file)
+      return await this.#engine.open(this.path, file)
     } finally {
       // The store has a copy of the key that it needs.
       file.dek.close()
@@ -94,7 +95,7 @@ export class TenantFile {
       createFileExclusive(this.path + DELETING_SUFFIX, new Uint8Array(0))
       return async () => {
         removeFileDurably(this.path + LOCK_SUFFIX)
-        removeMarked(this.path, DELETING_SUFFIX)
+        removeMarked(this.path, this.#subject.family, DELETING_SUFFIX)
       }
     }
     const file = await openProtected(this.path, this.#subject, this.#encryption.keys)
@@ -106,32 +107,21 @@ export class TenantFile {
   }
 
   async #createPlain(): Promise<number> {
-    for (const path of [...dataFilesOf(this.path, 'sqlite_tenant'), manifestPathOf(this.path)]) {
+    for (const path of [...dataFilesOf(this.path, this.#subject.family), manifestPathOf(this.path)]) {
       if (await exists(path)) throw targetExists(path)
     }
-    const marker = this.path + CREATING_SUFFIX
+    const marker = this.path + this.#engine.creatingSuffix
     if (!createFileExclusive(marker, new Uint8Array(0))) throw targetExists(marker)
     try {
       const createdAtMs = Date.now()
-      await this.#layOut(createdAtMs, undefined)
+      await this.#engine.layOut(this.path, undefined, createdAtMs)
       removeFileDurably(marker)
       return createdAtMs
     } catch (error) {
       await giveUp(async () => {
-        removeMarked(this.path, CREATING_SUFFIX)
+        removeMarked(this.path, this.#subject.family, this.#engine.creatingSuffix)
       })
       throw error
-    }
-  }
-
-  /** The layout reaches the data file itself: its first page must not be only in a log beside it. */
-  async #layOut(createdAtMs: number, file: Protected | undefined): Promise<void> {
-    const store = openStore(this.path, 'create', file)
-    try {
-      await store.write(layoutSteps(createdAtMs))
-      await store.checkpoint()
-    } finally {
-      await store.close()
     }
   }
 }
@@ -142,14 +132,9 @@ async function giveUp(remove: () => Promise<void>): Promise<void> {
 }
 
 /** Removes what a plain file's marker condemns, the marker last. */
-export function removeMarked(path: string, suffix: typeof CREATING_SUFFIX | typeof DELETING_SUFFIX): void {
-  for (const part of dataFilesOf(path, 'sqlite_tenant')) removeFileDurably(part)
+export function removeMarked(path: string, family: TenantFamily, suffix: string): void {
+  for (const part of dataFilesOf(path, family)) removeFileDurably(part)
   removeFileDurably(path + suffix)
-}
-
-function openStore(path: string, mode: 'open' | 'create', file: Protected | undefined): SqliteStore {
-  const encryption = file && { dek: file.dek, fileId: file.fileId, profile: sqlcipherProfile(file.profile) }
-  return SqliteStore.open({ path, mode, exclusive: true, encryption })
 }
 
 function targetExists(path: string): NimbusError {
