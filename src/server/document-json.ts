@@ -2,9 +2,13 @@
 import type { DocumentPage, StoredDocument } from '../tenants/contract.js'
 
 export function documentJson({ id, table, version, createdAt, updatedAt, fieldsJson }: StoredDocument): string {
+  const created = timestamp(createdAt)
+  // A time of day as text costs as much as all the rest here, and most documents are never changed.
+  const updated = updatedAt === createdAt ? created : timestamp(updatedAt)
+  // Neither an id nor a table's name has a character that JSON would escape.
   return (
-    `{"id":${JSON.stringify(id)},"table":${JSON.stringify(table)},"version":${version},` +
-    `"created_at":"${timestamp(createdAt)}","updated_at":"${timestamp(updatedAt)}","fields":${fieldsJson}}`
+    `{"id":"${id}","table":"${table}","version":${version},` +
+    `"created_at":"${created}","updated_at":"${updated}","fields":${fieldsJson}}`
   )
 }
 

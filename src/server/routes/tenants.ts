@@ -1,6 +1,6 @@
 /** Routes that create, list and delete tenants. */
 import type { TenantInfo, TenantProvider } from '../../tenants/contract.js'
-import { answer } from '../answer.js'
+import { answer, answerNothing } from '../answer.js'
 import type { App } from '../app-types.js'
 import { timestamp } from '../document-json.js'
 import { NewTenant, NoQuery, PageQuery, Tenant, TenantList, TenantPath } from '../schemas.js'
@@ -36,7 +36,7 @@ export function addTenantRoutes(app: App, tenants: TenantProvider): void {
     },
     async (request, reply) => {
       await tenants.delete(request.params.tenant)
-      return reply.code(204).send()
+      return answerNothing(reply)
     },
   )
 }
