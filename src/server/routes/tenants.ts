@@ -2,7 +2,7 @@
 import type { TenantInfo, TenantProvider } from '../../tenants/contract.js'
 import { answer, answerNothing } from '../answer.js'
 import type { App } from '../app-types.js'
-import { timestamp } from '../document-json.js'
+import { timestamp } from '../timestamp.js'
 import { NewTenant, NoQuery, PageQuery, Tenant, TenantList, TenantPath } from '../schemas.js'
 
 export function addTenantRoutes(app: App, tenants: TenantProvider): void {
