@@ -24,6 +24,12 @@ export function readMasterKeyFile(path: string): { key: Addon.MasterKey; mode: n
   return { key, mode: key.mode }
 }
 
+/** The same for the key of one subject. */
+export function readSubjectKeyFile(path: string): { key: Addon.SubjectKey; mode: number } {
+  const key = guard(() => addon.SubjectKey.read(path))
+  return { key, mode: key.mode }
+}
+
 export const Dek = {
   /** A new random DEK in locked native memory. */
   generate: (): Addon.Dek => guard(() => addon.Dek.generate()),

@@ -172,7 +172,7 @@ describe('providers', () => {
     },
   )
 
-  it.each(['key-dir', 'aws-kms'])('says that key provider %s is not available, and what is', (name) => {
+  it.each(['aws-kms'])('says that key provider %s is not available, and what is', (name) => {
     const error = failureOf(() => resolveStartConfig(['--encryption-key-provider', name], {}))
     expect(error.code).toBe('config_invalid')
     expect(error.message).toContain(`${name} is not available in this version`)

@@ -28,7 +28,21 @@ describe('the configuration of encryption commands', () => {
     const file = writeIn(temporaryDirectory(), 'nimbus.json', JSON.stringify({ persistence }))
     const { dataDir, encryption } = resolveEncryptionCommandConfig({ NIMBUS_CONFIG: file })
     expect(dataDir).toBe('/d')
-    expect(encryption.masterKeyFile).toBe('/k')
+    expect(encryption).toEqual({ provider: 'master-key-file', masterKeyFile: '/k' })
+  })
+
+  it.each([
+    [
+      { PROVIDER: 'key-dir', DIR: '/keys' },
+      { provider: 'key-dir', keyDir: '/keys' },
+    ],
+    [
+      { PROVIDER: 'key_dir', DIR: 'keys' },
+      { provider: 'key-dir', keyDir: path.resolve('keys') },
+    ],
+  ])('knows the settings of every key provider: %o', (given, encryption) => {
+    const env = { NIMBUS_ENCRYPTION_KEY_PROVIDER: given.PROVIDER, NIMBUS_ENCRYPTION_KEY_DIR: given.DIR }
+    expect(resolveEncryptionCommandConfig(env).encryption).toEqual(encryption)
   })
 
   it('is refused when encryption is not configured', () => {

@@ -1,6 +1,7 @@
 /** The encryption status for people: a head, one row a file, a verdict. */
 import { styleText } from 'node:util'
 import type { FileStatus } from '../encryption/status.js'
+import type { ProviderDescriptor } from '../keys/provider.js'
 import type { EncryptionStatus } from '../server/encryption-posture.js'
 
 /** The names of files are whatever somebody gave them, and a terminal obeys control characters. */
@@ -10,11 +11,17 @@ export function statusText(status: EncryptionStatus, dataDir: string): string {
   const { descriptor, encrypted_families: families, files } = status
   const head = [
     ['encryption', status.enabled ? 'enabled' : 'disabled'],
-    ...(descriptor.status === 'enabled' ? [['key provider', `${descriptor.provider} (${descriptor.path})`]] : []),
+    ...(descriptor.status === 'enabled'
+      ? [['key provider', `${descriptor.provider} (${locationOf(descriptor)})`]]
+      : []),
     ['encrypts', families.join(', ')],
     ['data directory', dataDir],
   ].map(([label = '', value = '']) => `${label.padEnd(16)}${value}\n`)
   return `${head.join('')}\n${tableText(files)}${verdict(files)}\n`
+}
+
+function locationOf(descriptor: ProviderDescriptor): string {
+  return 'path' in descriptor ? descriptor.path : descriptor.key_id
 }
 
 function tableText(files: readonly FileStatus[]): string {

@@ -3,10 +3,19 @@ import { NimbusError } from '../errors.js'
 import { settle, type Settled } from './settle.js'
 import type { Environment } from './sources.js'
 
-export interface EncryptionConfig {
-  readonly provider: 'master-key-file'
-  /** Absolute. */
-  readonly masterKeyFile: string
+/** The one active key provider and its settings; paths are absolute. */
+export type EncryptionConfig =
+  | { readonly provider: 'master-key-file'; readonly masterKeyFile: string }
+  | { readonly provider: 'key-dir'; readonly keyDir: string }
+  | AwsKmsConfig
+
+export interface AwsKmsConfig {
+  readonly provider: 'aws-kms'
+  /** Id, ARN or alias. */
+  readonly keyId: string
+  /** Left out, the AWS chain knows it. */
+  readonly region: string | undefined
+  readonly endpointUrl: string | undefined
 }
 
 /** What `nimbus encryption` commands work with; the directories are absolute. */
@@ -30,11 +39,29 @@ export function resolveEncryptionCommandConfig(env: Environment): CommandConfig 
 
 export function storageConfig(values: Settled): StorageConfig {
   const dataDir = values.text('data_dir')
-  const masterKeyFile = values.optionalText('encryption_master_key_file')
   return {
     dataDir,
     controlDataDir: values.text('control_data_dir', () => dataDir),
     tenantProvider: 'sqlite',
-    encryption: masterKeyFile === undefined ? undefined : { provider: 'master-key-file', masterKeyFile },
+    encryption: encryptionConfig(values),
+  }
+}
+
+/** What a provider requires is there, and what belongs to others is not: `providers.ts` has seen to it. */
+function encryptionConfig(values: Settled): EncryptionConfig | undefined {
+  switch (values.optionalText('encryption_key_provider')) {
+    case 'master-key-file':
+      return { provider: 'master-key-file', masterKeyFile: values.text('encryption_master_key_file') }
+    case 'key-dir':
+      return { provider: 'key-dir', keyDir: values.text('encryption_key_dir') }
+    case 'aws-kms':
+      return {
+        provider: 'aws-kms',
+        keyId: values.text('encryption_aws_kms_key_id'),
+        region: values.optionalText('encryption_aws_region'),
+        endpointUrl: values.optionalText('encryption_aws_endpoint_url'),
+      }
+    default:
+      return undefined
   }
 }

@@ -1,5 +1,7 @@
 /** From the configuration to the one provider that is active. */
 import type { EncryptionConfig } from '../config/storage.js'
+import { NimbusError } from '../errors.js'
+import { openKeyDirectory } from './key-dir.js'
 import { openMasterKeyFile } from './master-key-file.js'
 import type { KeyProvider } from './provider.js'
 
@@ -10,5 +12,12 @@ import type { KeyProvider } from './provider.js'
  * @throws `key_missing`, `key_malformed`, `config_invalid`.
  */
 export async function openKeyProvider(encryption: EncryptionConfig, dataDirs: readonly string[]): Promise<KeyProvider> {
-  return openMasterKeyFile(encryption.masterKeyFile, dataDirs)
+  switch (encryption.provider) {
+    case 'master-key-file':
+      return openMasterKeyFile(encryption.masterKeyFile, dataDirs)
+    case 'key-dir':
+      return openKeyDirectory(encryption.keyDir, dataDirs)
+    case 'aws-kms':
+      throw new NimbusError('unsupported_for_provider', 'the key provider aws-kms is not available in this version')
+  }
 }

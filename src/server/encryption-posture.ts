@@ -1,6 +1,7 @@
 /** What the configuration says about encryption, without a key: the head of `nimbus encryption status`. */
 import type { EncryptionConfig } from '../config/storage.js'
 import type { EncryptedFamily, FileStatus } from '../encryption/status.js'
+import type { ProviderDescriptor } from '../keys/provider.js'
 
 export interface EncryptionPosture {
   readonly enabled: boolean
@@ -9,9 +10,7 @@ export interface EncryptionPosture {
   readonly descriptor: PostureDescriptor
 }
 
-export type PostureDescriptor =
-  | { readonly status: 'disabled' }
-  | { readonly status: 'enabled'; readonly provider: 'master_key_file'; readonly path: string }
+export type PostureDescriptor = { readonly status: 'disabled' } | ({ readonly status: 'enabled' } & ProviderDescriptor)
 
 /** The body of `GET /debug/encryption/status`, and what `nimbus encryption status --format json` prints. */
 export interface EncryptionStatus extends EncryptionPosture {
@@ -23,6 +22,17 @@ export function postureOf(encryption: EncryptionConfig | undefined): EncryptionP
   return {
     enabled: true,
     encrypted_families: ['embedded_sqlite'],
-    descriptor: { status: 'enabled', provider: 'master_key_file', path: encryption.masterKeyFile },
+    descriptor: { status: 'enabled', ...descriptorOf(encryption) },
+  }
+}
+
+function descriptorOf(encryption: EncryptionConfig): ProviderDescriptor {
+  switch (encryption.provider) {
+    case 'master-key-file':
+      return { provider: 'master_key_file', path: encryption.masterKeyFile }
+    case 'key-dir':
+      return { provider: 'key_directory', path: encryption.keyDir }
+    case 'aws-kms':
+      return { provider: 'aws_kms', key_id: encryption.keyId, region: encryption.region ?? null }
   }
 }

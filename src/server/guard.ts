@@ -27,6 +27,7 @@ export function createGuard(tokens: TokenAuthority, observers: CallObservers, is
     reply.raw.once('close', () => {
       call.end(request, reply)
     })
+    reply.headers({ 'x-request-id': request.id, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
     return call
   }
 
@@ -61,7 +62,7 @@ export function createGuard(tokens: TokenAuthority, observers: CallObservers, is
       failure = toNimbusError(refusal)
     }
     call.fail(failure)
-    return sendFailure(failure, reply)
+    return sendFailure(failure, request.id, reply)
   }
 
   return { admit, refuse }

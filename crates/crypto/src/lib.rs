@@ -35,6 +35,7 @@ pub mod aead;
 pub mod dek;
 pub mod derive;
 pub mod id;
+pub mod kms_message;
 pub mod locked;
 pub mod manifest_mac;
 pub mod master_key;
@@ -46,6 +47,7 @@ pub mod wrapping;
 
 pub use dek::Dek;
 pub use id::{FileId, KeyId, Salt};
+pub use kms_message::KmsMessageError;
 pub use locked::{LockStatus, LockedBox, LockedBytes, lock_status};
 pub use manifest_mac::ManifestMacKey;
 pub use master_key::{AllZeroKey, MasterKey, SubjectKey};

@@ -1,6 +1,7 @@
 //! Key handles: what JavaScript holds instead of keys.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use napi::Env;
 use napi::bindgen_prelude::Uint8Array;
@@ -75,7 +76,7 @@ impl MasterKey {
 /// The wrapping key of one manifest slot, in locked native memory.
 #[napi]
 pub struct WrappingKey {
-    key: Option<nimbus_crypto::WrappingKey>,
+    pub(crate) key: Option<nimbus_crypto::WrappingKey>,
 }
 
 /// What became of a wrapped DEK.
@@ -116,7 +117,7 @@ impl WrappingKey {
         Ok(match self.open(env)?.unwrap(&wrapped, header) {
             Ok(dek) => UnwrapOutcome {
                 outcome: "opened",
-                dek: Some(Dek { dek: Some(dek) }),
+                dek: Some(dek.into()),
             },
             Err(UnwrapError::OtherKey) => UnwrapOutcome {
                 outcome: "other_key",
@@ -145,7 +146,15 @@ impl WrappingKey {
 /// The data-encryption key of one file, in locked native memory.
 #[napi]
 pub struct Dek {
-    dek: Option<nimbus_crypto::Dek>,
+    dek: Option<Arc<nimbus_crypto::Dek>>,
+}
+
+impl From<nimbus_crypto::Dek> for Dek {
+    fn from(dek: nimbus_crypto::Dek) -> Self {
+        Self {
+            dek: Some(Arc::new(dek)),
+        }
+    }
 }
 
 #[napi]
@@ -155,9 +164,18 @@ impl Dek {
     /// Errors: `no_randomness`.
     #[napi(factory, catch_unwind)]
     pub fn generate(env: Env) -> napi::Result<Self> {
-        Ok(Self {
-            dek: Some(nimbus_crypto::Dek::generate().map_err(|error| throw(env, error))?),
-        })
+        Ok(nimbus_crypto::Dek::generate()
+            .map_err(|error| throw(env, error))?
+            .into())
+    }
+
+    /// Another handle to the same DEK, which is wiped when the last of its handles is closed.
+    ///
+    /// Errors: `closed_handle`.
+    #[napi(catch_unwind)]
+    pub fn share(&self, env: Env) -> napi::Result<Self> {
+        self.open(env)?;
+        Ok(Self { dek: self.dek.clone() })
     }
 
     /// A public value (32 bytes) that only this DEK has under this salt (32 bytes).
@@ -187,7 +205,8 @@ impl Dek {
         Ok(key.verify(message, &array(env, tag, "a manifest's MAC has 32 bytes")?))
     }
 
-    /// Wipes the key; every later use throws `closed_handle`. Stores that were opened with it stay open.
+    /// Gives the handle back, and wipes the key with the last one; every later use throws `closed_handle`. Stores that were
+    /// opened with it stay open.
     #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.dek = None;
@@ -195,7 +214,7 @@ impl Dek {
 
     pub(crate) fn open(&self, env: Env) -> napi::Result<&nimbus_crypto::Dek> {
         self.dek
-            .as_ref()
+            .as_deref()
             .ok_or_else(|| throw(env, NativeFailure::closed_handle("DEK")))
     }
 }
@@ -209,7 +228,8 @@ fn header_of(env: Env, bytes: &[u8]) -> napi::Result<Header<'_>> {
     Header::new(bytes).map_err(|_empty| throw(env, NativeFailure::invalid_argument("a header is not empty")))
 }
 
-fn array<const N: usize>(env: Env, bytes: &[u8], expected: &str) -> napi::Result<[u8; N]> {
+/// Bytes from JavaScript of a fixed number; `expected` says which.
+pub fn array<const N: usize>(env: Env, bytes: &[u8], expected: &str) -> napi::Result<[u8; N]> {
     bytes
         .try_into()
         .map_err(|_length| throw(env, NativeFailure::invalid_argument(expected)))

@@ -18,7 +18,9 @@
 mod disk;
 mod failure;
 mod keys;
+mod kms;
 mod known_answers;
 mod process;
 mod store;
+mod subject_key;
 mod value;

@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { failToStart, newHome, runNimbus, startServer, type Home } from '../support/cli.js'
+import { writeIn } from '../support/directory.js'
+
+/** A home whose keys lie in a directory. */
+function keyDirHome(): Home & { readonly keyDir: string } {
+  const home = newHome()
+  const keyDir = path.join(home.root, 'keys')
+  mkdirSync(keyDir, { mode: 0o700 })
+  const env = {
+    NIMBUS_DATA_DIR: home.dataDir,
+    NIMBUS_AUTH_TOKEN_FILE: home.tokenFile,
+    NIMBUS_ENCRYPTION_KEY_PROVIDER: 'key-dir',
+    NIMBUS_ENCRYPTION_KEY_DIR: keyDir,
+  }
+  return { ...home, env, keyDir }
+}
+
+async function addKey(keyDir: string, tenant: string): Promise<string> {
+  const named = await runNimbus(['encryption', 'key-name', '--provider', 'sqlite', '--tenant-id', tenant])
+  return writeIn(keyDir, named.stdout.trim(), randomBytes(32), 0o400)
+}
+
+describe('a server with a key directory', () => {
+  it('creates a tenant once its key is there, and leaves nothing behind before', async () => {
+    const home = keyDirHome()
+    const server = await startServer(home)
+    const before = readdirSync(home.dataDir)
+    const refused = await server.request('POST', '/api/tenants', { id: 'demo' })
+    expect(refused.body.error.code).toBe('key_missing')
+    expect(readdirSync(home.dataDir)).toEqual(before)
+    expect((await server.request('GET', '/api/tenants')).body.data).toEqual([])
+
+    const key = await addKey(home.keyDir, 'demo')
+    expect(server.stderr()).toContain(key)
+    const created = await server.request('POST', '/api/tenants', { id: 'demo' })
+    expect(created).toMatchObject({ status: 201, body: { encrypted: true } })
+    const inserted = await server.request('POST', '/api/tenants/demo/documents', { table: 'notes', fields: { n: 1 } })
+    await server.stop()
+
+    const again = await startServer(home)
+    const read = await again.request('GET', `/api/tenants/demo/documents/notes/${inserted.body.id}`)
+    expect(read.body).toEqual(inserted.body)
+    const posture = await again.request('GET', '/debug/encryption/status')
+    expect(posture.body).toMatchObject({
+      enabled: true,
+      descriptor: { status: 'enabled', provider: 'key_directory', path: home.keyDir },
+    })
+    await again.stop()
+
+    const status = await runNimbus(['encryption', 'status', '--format', 'json'], home.env)
+    expect(status.code).toBe(0)
+    expect(JSON.parse(status.stdout)).toMatchObject({
+      descriptor: { status: 'enabled', provider: 'key_directory', path: home.keyDir },
+      files: [{ state: 'encrypted', provider: 'key_directory' }],
+    })
+    expect((await runNimbus(['encryption', 'status'], home.env)).stdout).toContain(`key_directory (${home.keyDir})`)
+  })
+
+  it('does not start before the key of every file is there and right', async () => {
+    const home = keyDirHome()
+    const keys = [await addKey(home.keyDir, 'a'), await addKey(home.keyDir, 'b')]
+    const server = await startServer(home)
+    for (const id of ['a', 'b']) expect((await server.request('POST', '/api/tenants', { id })).status).toBe(201)
+    await server.stop()
+
+    rmSync(keys[1] ?? '')
+    const missing = await failToStart(home.env)
+    expect(missing.code).toBe(3)
+    expect(missing.stderr).toContain(`key file ${keys[1]} of db:sqlite:tenant:b:b.sqlite3 does not exist`)
+    expect(missing.stdout).toBe('')
+
+    await addKey(home.keyDir, 'b')
+    const wrong = await failToStart(home.env)
+    expect(wrong.code).toBe(3)
+    expect(wrong.stderr).toContain(`wrong key for ${path.join(home.dataDir, 'b.sqlite3.nimbus-enc')}`)
+  })
+})
