@@ -250,6 +250,14 @@ export interface NativeFailure {
   ownerHost?: string
 }
 
+/** One of the files that `replaceFiles` replaces. */
+export interface NativeReplacement {
+  /** Where. */
+  path: string
+  /** What. */
+  bytes: Uint8Array
+}
+
 /** One statement of a write request. */
 export interface NativeStep {
   /** One SQL statement. */
@@ -323,6 +331,14 @@ export declare function removeFileDurably(path: string): boolean
  * Errors: `disk_full`, `not_permitted`, `io_error`; the file is then what it was.
  */
 export declare function replaceFile(path: string, bytes: Uint8Array): void
+
+/**
+ * Puts each file in its place in one step, mode 0600, all with one flush of the file system. No path is named twice.
+ * Answers in order: null for one that is durable, else what failed; that file is then what it was.
+ *
+ * Failures: `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function replaceFiles(files: Array<NativeReplacement>): Array<NativeFailure | undefined | null>
 
 /** Sets the page-cache budget of all open stores together, and the most that one may have, in bytes. */
 export declare function setPageCacheBudget(totalBytes: number, storeBytes: number): void

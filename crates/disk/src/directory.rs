@@ -15,8 +15,8 @@ pub fn create_directory(path: &Path) -> Result<(), DiskError> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = parent_of(path) {
-        create_directory(&parent)?;
+    if path.parent().is_some() {
+        create_directory(&parent_of(path))?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_directory_of(path),
@@ -42,15 +42,15 @@ pub fn remove(path: &Path) -> Result<bool, DiskError> {
 /// # Errors
 /// [`DiskError`] naming the directory.
 pub fn sync_directory_of(path: &Path) -> Result<(), DiskError> {
-    let directory = parent_of(path).unwrap_or_else(|| PathBuf::from("."));
+    let directory = parent_of(path);
     let handle = File::open(&directory).at(Operation::Open, &directory)?;
     handle.sync_all().at(Operation::Sync, &directory)
 }
 
-fn parent_of(path: &Path) -> Option<PathBuf> {
+/// The directory that holds `path`.
+pub(crate) fn parent_of(path: &Path) -> PathBuf {
     match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        Some(parent) => Some(parent.to_owned()),
-        None => None,
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
 }

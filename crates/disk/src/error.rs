@@ -104,6 +104,44 @@ impl DiskError {
         }
     }
 
+    /// The same error once more, for another file that it struck: what the system said is kept as its number.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = |source: &io::Error| {
+            source
+                .raw_os_error()
+                .map_or_else(|| io::Error::other(source.to_string()), io::Error::from_raw_os_error)
+        };
+        match self {
+            Self::Busy { path, pid, host } => Self::Busy {
+                path: path.clone(),
+                pid: *pid,
+                host: host.clone(),
+            },
+            Self::Full { operation, path } => Self::Full {
+                operation: *operation,
+                path: path.clone(),
+            },
+            Self::Denied {
+                operation,
+                path,
+                source,
+            } => Self::Denied {
+                operation: *operation,
+                path: path.clone(),
+                source: copy(source),
+            },
+            Self::Io {
+                operation,
+                path,
+                source,
+            } => Self::Io {
+                operation: *operation,
+                path: path.clone(),
+                source: copy(source),
+            },
+        }
+    }
+
     /// The file or directory concerned.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -8,9 +8,11 @@ mod error;
 mod key_file;
 mod lock;
 mod replace;
+mod replace_many;
 
 pub use directory::{create_directory, remove, sync_directory_of};
 pub use error::{DiskError, Operation};
 pub use key_file::{KeyFileDefect, KeyFileError, KeyFileFacts, read_key_file};
 pub use lock::FileLock;
 pub use replace::{create_exclusive, publish, replace};
+pub use replace_many::{Replacement, replace_many};

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::directory::sync_directory_of;
 use crate::error::{At, DiskError, Operation};
+use crate::replace_many::{Replacement, replace_one};
 
 const PRIVATE: u32 = 0o600;
 
@@ -28,20 +29,7 @@ const PRIVATE: u32 = 0o600;
 /// # Errors
 /// [`DiskError`]; the file at `path` is then what it was (or, if only the last directory sync failed, the new one).
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let temporary = with_suffix(path, ".tmp");
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(DiskError::new(Operation::Remove, &temporary, error));
-        }
-        _ => {}
-    }
-    let written = write_new(&temporary, bytes).and_then(|()| rename_over(&temporary, path));
-    if written.is_err() {
-        // The error that matters is the one above; a temporary that stays is overwritten by the next attempt.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written?;
-    sync_directory_of(path)
+    replace_one(Replacement { path, bytes })
 }
 
 /// Creates `path` with `bytes`, mode 0600, durable on return; `false` if something is there already.
@@ -76,7 +64,7 @@ pub fn publish(temporary: &Path, path: &Path) -> Result<(), DiskError> {
     clippy::disallowed_methods,
     reason = "the one rename in the tree: the file is synced, its directory will be"
 )]
-fn rename_over(temporary: &Path, path: &Path) -> Result<(), DiskError> {
+pub(crate) fn rename_over(temporary: &Path, path: &Path) -> Result<(), DiskError> {
     std::fs::rename(temporary, path).at(Operation::Rename, path)
 }
 
@@ -152,11 +140,7 @@ fn link_descriptor(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    write_synced(&open_new(path).at(Operation::Open, path)?, path, bytes)
-}
-
-fn open_new(path: &Path) -> io::Result<File> {
+pub(crate) fn open_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
 }
 
@@ -165,7 +149,7 @@ fn write_synced(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), DiskEr
     file.sync_all().at(Operation::Sync, path)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(suffix);
     PathBuf::from(name)

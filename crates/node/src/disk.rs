@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use napi::Env;
+use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
-use nimbus_disk::FileLock as Lock;
+use nimbus_disk::{FileLock as Lock, Replacement};
 
-use crate::failure::throw;
+use crate::failure::{NativeFailure, throw};
 
 /// Puts `bytes` at `path` in one step, mode 0600, durable on return.
 ///
@@ -14,6 +15,34 @@ use crate::failure::throw;
 #[napi(catch_unwind)]
 pub fn replace_file(env: Env, path: String, bytes: &[u8]) -> napi::Result<()> {
     nimbus_disk::replace(Path::new(&path), bytes).map_err(|error| throw(env, error))
+}
+
+/// One of the files that `replaceFiles` replaces.
+#[napi(object, object_to_js = false)]
+pub struct NativeReplacement {
+    /// Where.
+    pub path: String,
+    /// What.
+    pub bytes: Uint8Array,
+}
+
+/// Puts each file in its place in one step, mode 0600, all with one flush of the file system. No path is named twice.
+/// Answers in order: null for one that is durable, else what failed; that file is then what it was.
+///
+/// Failures: `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn replace_files(files: Vec<NativeReplacement>) -> Vec<Option<NativeFailure>> {
+    let replacements: Vec<_> = files
+        .iter()
+        .map(|NativeReplacement { path, bytes }| Replacement {
+            path: Path::new(path),
+            bytes,
+        })
+        .collect();
+    nimbus_disk::replace_many(&replacements)
+        .into_iter()
+        .map(|outcome| outcome.err().map(NativeFailure::from))
+        .collect()
 }
 
 /// Creates `path` with `bytes`, mode 0600, durable on return; false if something is there already. Of any number of
