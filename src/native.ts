@@ -9,6 +9,11 @@ export type { LockedMemory, MasterKey, WrappingKey } from '../index.js'
 export type Dek = Addon.Dek
 export type FileLock = Addon.FileLock
 
+export interface FileReplacement {
+  path: string
+  bytes: Uint8Array
+}
+
 export type SqlParameter = null | number | string | boolean | Uint8Array
 export type SqlValue = null | number | string | Uint8Array
 export type Row = SqlValue[]
@@ -44,6 +49,12 @@ export const FileLock = {
 export const randomBytes = (count: number): Uint8Array => guard(() => addon.randomBytes(count))
 /** Puts `bytes` at `path` in one step, mode 0600, durable on return. The caller is the only writer of that path. */
 export const replaceFile = (path: string, bytes: Uint8Array): void => guard(() => addon.replaceFile(path, bytes))
+/**
+ * As `replaceFile` for each of them, with one flush of the file system for all. In their order: `undefined` for a file that
+ * is durable, else what failed; that file is then what it was, and the others are not held up.
+ */
+export const replaceFiles = (files: FileReplacement[]): (Error | undefined)[] =>
+  guard(() => addon.replaceFiles(files)).map((failure) => (failure ? fromFailure(failure) : undefined))
 /** False if something is there already; of any number of processes that try at once exactly one gets true. */
 export const createFileExclusive = (path: string, bytes: Uint8Array): boolean =>
   guard(() => addon.createFileExclusive(path, bytes))

@@ -25,6 +25,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./encryption-key-name.js')).encryptionKeyName,
   },
   {
+    name: 'encryption rotate-kek',
+    summary: 'Wrap the keys of files under another key.',
+    load: async () => (await import('./encryption-rotate-kek.js')).encryptionRotateKek,
+  },
+  {
     name: 'token rotate',
     summary: 'Replace the admin token.',
     load: async () => (await import('./token-rotate.js')).tokenRotate,

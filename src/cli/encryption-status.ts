@@ -1,13 +1,13 @@
 /** `nimbus encryption status`: needs no key and takes no lock, so it works while the server runs. */
 import { access } from 'node:fs/promises'
-import { SETTINGS, namesOf } from '../config/settings.js'
 import { parseFlags } from '../config/flags.js'
 import { resolveEncryptionCommandConfig, type CommandConfig } from '../config/storage.js'
 import { readDirectoryStatus } from '../encryption/directory.js'
-import { ERROR_CODES, NimbusError } from '../errors.js'
+import { ERROR_CODES } from '../errors.js'
 import { postureOf, type EncryptionStatus } from '../server/encryption-posture.js'
 import type { Command, Context } from './command.js'
 import { statusText } from './encryption-status-text.js'
+import { refuseServerFlags } from './server-flags.js'
 
 const NAME = 'nimbus encryption status'
 
@@ -19,7 +19,7 @@ export const encryptionStatus: Command = {
     'that NIMBUS_CONFIG names. Ends with 0 if every file is encrypted and consistent, else with 5.',
   sections: [],
   async run(argv, context) {
-    refuseServerFlags(argv)
+    refuseServerFlags(NAME, argv)
     parseFlags(NAME, argv, [])
     const config = resolveEncryptionCommandConfig(context.env)
     await warnOfMissingDirectory(config, context)
@@ -31,21 +31,6 @@ export const encryptionStatus: Command = {
     context.print(context.format === 'json' ? `${JSON.stringify(status)}\n` : statusText(status, config.dataDir))
     return files.every(({ state }) => state === 'encrypted') ? 0 : ERROR_CODES.manifest_altered.exitCode
   },
-}
-
-/** These commands are told the same things as the server, but by other means: say which. */
-function refuseServerFlags(argv: readonly string[]): void {
-  for (const word of argv) {
-    const setting = SETTINGS.find(({ flag }) => word === flag || word.startsWith(`${flag}=`))
-    if (setting === undefined) continue
-    const { variable } = setting
-    throw new NimbusError('usage', `${NAME} takes no server flags such as ${setting.flag}`, {
-      remediation:
-        variable === null
-          ? `Leave out ${namesOf(setting)}.`
-          : `Set ${variable}, or name a config file in NIMBUS_CONFIG.`,
-    })
-  }
 }
 
 async function warnOfMissingDirectory({ dataDir }: CommandConfig, { warn }: Context): Promise<void> {

@@ -1,4 +1,5 @@
 /** Every database file of the data directories, as the disk shows it, with or without its manifest. */
+import type { Dirent } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fromSystemError, systemErrorCode } from '../errors.js'
@@ -38,6 +39,20 @@ export async function listDatabaseFiles(directory: DataDirectory): Promise<Datab
     .map((name) => ({ path: join(directory.path, name), expected: subjectOfName(name, directory.holds) }))
 }
 
+/** Every data file in a directory that has a manifest, backups too and files that are missing, sorted by path. */
+export async function listManifestFiles(directory: string): Promise<string[]> {
+  const names = await namesIn(directory)
+  const files = names.map(fileOfManifestPath).filter((name) => name !== undefined)
+  return files.sort().map((name) => join(directory, name))
+}
+
+/** A directory and all below it, sorted; links are not followed. */
+export async function listDirectories(directory: string): Promise<string[]> {
+  const entries = await entriesIn(directory)
+  const below = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(directory, name))
+  return [directory, ...(await Promise.all(below.sort().map(listDirectories))).flat()]
+}
+
 /** The status of every database in these directories. `served` as in `StatusOptions`, for all of them. */
 export async function readDirectoryStatus(
   directories: readonly DataDirectory[],
@@ -73,8 +88,12 @@ function isOfControlPlane(name: string): boolean {
 }
 
 async function namesIn(path: string): Promise<string[]> {
+  return (await entriesIn(path)).map(({ name }) => name)
+}
+
+async function entriesIn(path: string): Promise<Dirent[]> {
   try {
-    return await readdir(path)
+    return await readdir(path, { withFileTypes: true })
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return []
     throw fromSystemError(error, 'list', path)

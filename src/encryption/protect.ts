@@ -24,7 +24,7 @@ import type { KeyProvider } from '../keys/provider.js'
 import { type FileSubject, describe } from '../keys/subject.js'
 import { encodeBody, encodeManifest } from '../manifest/encode.js'
 import { type Disk, exists, manifestPathOf, nativeDisk, readManifest, staleManifestPathOf } from '../manifest/file.js'
-import type { SettledManifest, State } from '../manifest/manifest.js'
+import type { Manifest, SettledManifest, State } from '../manifest/manifest.js'
 import { type Dek, randomBytes } from '../native.js'
 import { type Protected, protectedFile, unlock } from './unlock.js'
 
@@ -153,7 +153,8 @@ async function rewrite(file: Protected, state: SettledManifest['state'], disk: D
   return protectedFile(file.path, manifest, file.dek)
 }
 
-function sealed(manifest: SettledManifest, dek: Dek): Uint8Array {
+/** The bytes of a manifest, under the MAC of its `current` DEK. */
+export function sealed(manifest: Manifest, dek: Dek): Uint8Array {
   const body = encodeBody(manifest)
   return encodeManifest(body, dek.mac(manifest.current.fileId, body))
 }

@@ -36,8 +36,18 @@ export async function unlock(
   const manifestPath = manifestPathOf(path)
   const stored = await readManifest(manifestPath)
   if (stored === undefined) return undefined
+  requireSubject(stored.manifest, subject, manifestPath)
+  return unlockStored(path, stored, provider)
+}
+
+/**
+ * Likewise for a manifest that was read already, of whatever subject it says: for work on the manifest alone.
+ *
+ * @throws `manifest_altered`, `key_wrong`, and what the provider throws.
+ */
+export async function unlockStored(path: string, stored: StoredManifest, provider: KeyProvider): Promise<Protected> {
+  const manifestPath = manifestPathOf(path)
   const { manifest } = stored
-  requireSubject(manifest, subject, manifestPath)
   const dek = await unwrap(manifest, provider, manifestPath)
   if (!authenticates(dek, stored)) {
     dek.close()
@@ -75,7 +85,8 @@ async function unwrap(manifest: Manifest, provider: KeyProvider, manifestPath: s
   }
 }
 
-function authenticates(dek: Dek, { manifest, body, mac }: StoredManifest): boolean {
+/** Whether this is the DEK of the manifest's `current` slot, and the manifest what nimbus wrote for it. */
+export function authenticates(dek: Dek, { manifest, body, mac }: StoredManifest): boolean {
   const { salt, commitment, fileId } = manifest.current
   return Buffer.compare(dek.commitment(salt), commitment) === 0 && dek.verifyMac(fileId, body, mac)
 }

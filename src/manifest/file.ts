@@ -1,7 +1,7 @@
 /** Manifests on the disk: where they lie, read within bounds, changed only through durable steps. */
 import { type FileHandle, constants, lstat, open } from 'node:fs/promises'
 import { NimbusError, fromSystemError, systemErrorCode } from '../errors.js'
-import { createFileExclusive, removeFileDurably, replaceFile } from '../native.js'
+import { type FileReplacement, createFileExclusive, removeFileDurably, replaceFile, replaceFiles } from '../native.js'
 import type { StoredManifest } from './manifest.js'
 import { MAX_MANIFEST_BYTES, parseManifest } from './parse.js'
 
@@ -10,11 +10,13 @@ export interface Disk {
   /** `false` if the file exists already: of any number of processes, one gets `true`. */
   createFileExclusive(path: string, bytes: Uint8Array): boolean
   replaceFile(path: string, bytes: Uint8Array): void
+  /** Each of them as `replaceFile` does it, and in their order what failed; one that fails does not hold up the others. */
+  replaceFiles(files: FileReplacement[]): (Error | undefined)[]
   /** `false` if there was no such file. */
   removeFileDurably(path: string): boolean
 }
 
-export const nativeDisk: Disk = { createFileExclusive, replaceFile, removeFileDurably }
+export const nativeDisk: Disk = { createFileExclusive, replaceFile, replaceFiles, removeFileDurably }
 
 const MANIFEST_SUFFIX = '.nimbus-enc'
 

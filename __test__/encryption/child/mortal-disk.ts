@@ -26,6 +26,18 @@ export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
         () => nativeDisk.replaceFile(path, bytes),
         () => writeFileSync(`${path}.tmp`, bytes.subarray(0, bytes.length / 2)),
       ),
+    // Half done: some of the files renamed, one written in part.
+    replaceFiles: (files) =>
+      run(
+        () => nativeDisk.replaceFiles(files),
+        () => {
+          const middle = files.length >> 1
+          nativeDisk.replaceFiles(files.slice(0, middle))
+          for (const { path, bytes } of files.slice(middle, middle + 1)) {
+            writeFileSync(`${path}.tmp`, bytes.subarray(0, bytes.length / 2))
+          }
+        },
+      ),
     removeFileDurably: (path) => run(() => nativeDisk.removeFileDurably(path)),
     step: (change) =>
       run(

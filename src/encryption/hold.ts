@@ -1,0 +1,36 @@
+/** The locks under which a command changes files: nobody serves them meanwhile, and no other command works on them. */
+import { dirname, join } from 'node:path'
+import { FileLock } from '../native.js'
+
+const DIRECTORY_LOCK = '.nimbus.lock'
+const FILE_LOCK_SUFFIX = '.nimbus-lock'
+
+interface Held {
+  release(): void
+}
+
+/**
+ * One file for this process alone: its own lock, and its directory's together with others that work on files in it.
+ *
+ * @throws `file_busy` at once, naming the owner; `data_dir_unwritable`, `io_error`.
+ */
+export function holdFile(path: string): Held {
+  const directory = FileLock.shared(join(dirname(path), DIRECTORY_LOCK))
+  try {
+    const file = FileLock.exclusive(path + FILE_LOCK_SUFFIX)
+    return {
+      release: () => {
+        file.release()
+        directory.release()
+      },
+    }
+  } catch (error) {
+    directory.release()
+    throw error
+  }
+}
+
+/** Every file of a directory for this process alone, as a server has it: whoever holds one of them holds its directory too. */
+export function holdDirectory(path: string): Held {
+  return FileLock.exclusive(join(path, DIRECTORY_LOCK))
+}
