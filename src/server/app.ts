@@ -83,7 +83,7 @@ export function createApp({ tenants, posture, tokens, log, limits = DEFAULT_LIMI
   app.setErrorHandler((error, request, reply) => {
     const failure = failureOf(error)
     request.call?.fail(failure)
-    return sendFailure(failure, request.id, reply)
+    return sendFailure(failure, reply)
   })
   app.setNotFoundHandler((request) => {
     throw new NimbusError('not_found', `there is no route ${request.method} of this path`)

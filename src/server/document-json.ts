@@ -1,9 +1,11 @@
 /** Writes answers with documents as text: their fields are stored as JSON already and pass through unparsed. */
 import type { DocumentPage, StoredDocument } from '../tenants/contract.js'
+import { timestamp } from './timestamp.js'
 
 export function documentJson({ id, table, version, createdAt, updatedAt, fieldsJson }: StoredDocument): string {
+  // Neither an id nor a table's name has a character that JSON would escape.
   return (
-    `{"id":${JSON.stringify(id)},"table":${JSON.stringify(table)},"version":${version},` +
+    `{"id":"${id}","table":"${table}","version":${version},` +
     `"created_at":"${timestamp(createdAt)}","updated_at":"${timestamp(updatedAt)}","fields":${fieldsJson}}`
   )
 }
@@ -14,11 +16,6 @@ export function documentsJson(documents: readonly StoredDocument[]): string {
 
 export function documentPageJson({ documents, nextCursor }: DocumentPage): string {
   return `{"data":${listJson(documents)},"next_cursor":${JSON.stringify(nextCursor)},"has_more":${nextCursor !== null}}`
-}
-
-/** RFC 3339 in UTC, of milliseconds since the epoch. */
-export function timestamp(milliseconds: number): string {
-  return new Date(milliseconds).toISOString()
 }
 
 function listJson(documents: readonly StoredDocument[]): string {

@@ -11,18 +11,16 @@ import {
   type NimbusErrorCode,
 } from '../errors.js'
 import { RETRY_AFTER_SECONDS } from './admission.js'
+import { JSON_TYPE, answer } from './answer.js'
 
-export const JSON_TYPE = 'application/json; charset=utf-8'
-
-export function sendFailure(error: NimbusError, requestId: string, reply: FastifyReply): FastifyReply {
+export function sendFailure(error: NimbusError, reply: FastifyReply): FastifyReply {
   const { httpStatus } = ERROR_CODES[error.code]
-  if (httpStatus === 401) reply.header('www-authenticate', 'Bearer realm="nimbus"')
-  if (httpStatus === 503) reply.header('retry-after', String(RETRY_AFTER_SECONDS))
-  if (error.code === 'shutting_down') reply.header('connection', 'close')
-  return reply
-    .code(httpStatus)
-    .type(JSON_TYPE)
-    .send(JSON.stringify(toErrorBody(error, requestId)))
+  const headers: string[] = []
+  if (httpStatus === 401) headers.push('www-authenticate', 'Bearer realm="nimbus"')
+  if (httpStatus === 503) headers.push('retry-after', String(RETRY_AFTER_SECONDS))
+  // Nobody reads the rest of a body that is too large, so nothing can follow it.
+  if (error.code === 'shutting_down' || error.code === 'body_too_large') headers.push('connection', 'close')
+  return answer(reply, httpStatus, JSON.stringify(toErrorBody(error, reply.request.id)), headers)
 }
 
 const FRAMEWORK_FAILURES: Readonly<Record<string, readonly [NimbusErrorCode, string]>> = {

@@ -27,7 +27,6 @@ export function createGuard(tokens: TokenAuthority, observers: CallObservers, is
     reply.raw.once('close', () => {
       call.end(request, reply)
     })
-    reply.headers({ 'x-request-id': request.id, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
     return call
   }
 
@@ -62,7 +61,7 @@ export function createGuard(tokens: TokenAuthority, observers: CallObservers, is
       failure = toNimbusError(refusal)
     }
     call.fail(failure)
-    return sendFailure(failure, request.id, reply)
+    return sendFailure(failure, reply)
   }
 
   return { admit, refuse }

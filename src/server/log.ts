@@ -1,6 +1,7 @@
 /** The server's log: JSON lines that never carry a document, a token, a key, a query string or a client's text. */
 import { pino, type DestinationStream, type Logger } from 'pino'
 import type { NimbusError, NimbusErrorCode } from '../errors.js'
+import { timestamp } from './timestamp.js'
 
 export type { Logger } from 'pino'
 
@@ -12,7 +13,8 @@ const WRITTEN_TOGETHER_BYTES = 8 * 1024
 const FLUSH_MS = 200
 
 export function createLogger(destination: DestinationStream = stderr()): Logger {
-  return pino({ base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+  const time = (): string => `,"time":"${timestamp(Date.now())}"`
+  return pino({ base: { pid: process.pid }, timestamp: time }, destination)
 }
 
 /** Written without waiting, so that a slow terminal does not block the event loop, and many lines at a time. */

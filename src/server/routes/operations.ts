@@ -1,6 +1,6 @@
 /** Routes for whoever operates the server: is it up, how is it doing, what is encrypted, what does it offer. */
 import type { TenantProvider } from '../../tenants/contract.js'
-import { answer } from '../answer.js'
+import { answer, answerText } from '../answer.js'
 import type { App } from '../app-types.js'
 import type { EncryptionPosture } from '../encryption-posture.js'
 import type { Metrics, Reading } from '../metrics.js'
@@ -41,7 +41,7 @@ export function addOperationRoutes(app: App, { tenants, posture, metrics, readin
         description: { summary: 'Metrics for Prometheus.', answers: { 200: 'text/plain' }, always: true },
       },
     },
-    (_request, reply) => reply.type(METRICS_TYPE).send(metrics.text(readings())),
+    (_request, reply) => answerText(reply, 200, METRICS_TYPE, metrics.text(readings())),
   )
 
   app.get(

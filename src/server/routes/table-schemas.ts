@@ -1,6 +1,6 @@
 /** Routes that set, read and remove the schema of a table. */
 import type { TenantProvider } from '../../tenants/contract.js'
-import { answer } from '../answer.js'
+import { answer, answerNothing } from '../answer.js'
 import type { App } from '../app-types.js'
 import { NoQuery, TablePath, TableSchema } from '../schemas.js'
 
@@ -50,7 +50,7 @@ export function addTableSchemaRoutes(app: App, tenants: TenantProvider): void {
     async (request, reply) => {
       const store = await tenants.open(request.params.tenant)
       await store.deleteSchema(request.params.table)
-      return reply.code(204).send()
+      return answerNothing(reply)
     },
   )
 }

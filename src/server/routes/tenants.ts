@@ -1,8 +1,8 @@
 /** Routes that create, list and delete tenants. */
 import type { TenantInfo, TenantProvider } from '../../tenants/contract.js'
-import { answer } from '../answer.js'
+import { answer, answerNothing } from '../answer.js'
 import type { App } from '../app-types.js'
-import { timestamp } from '../document-json.js'
+import { timestamp } from '../timestamp.js'
 import { NewTenant, NoQuery, PageQuery, Tenant, TenantList, TenantPath } from '../schemas.js'
 
 export function addTenantRoutes(app: App, tenants: TenantProvider): void {
@@ -36,7 +36,7 @@ export function addTenantRoutes(app: App, tenants: TenantProvider): void {
     },
     async (request, reply) => {
       await tenants.delete(request.params.tenant)
-      return reply.code(204).send()
+      return answerNothing(reply)
     },
   )
 }
