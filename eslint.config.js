@@ -26,7 +26,7 @@ const noCryptography = {
 
 const noAddonLoading = {
   name: 'node:module',
-  message: 'Only src/native.ts loads native code.',
+  message: 'Only src/native/addon.ts loads native code.',
 }
 
 const printsOrExits = [
@@ -97,11 +97,14 @@ export default tseslint.config(
   },
   {
     // The boundary: what the addon exports is typed here, and nowhere else.
-    files: ['src/native.ts'],
+    files: ['src/native/**/*.ts'],
     rules: {
       '@typescript-eslint/consistent-type-assertions': ['error', { assertionStyle: 'as' }],
-      'no-restricted-imports': ['error', { paths: [noCryptography] }],
     },
+  },
+  {
+    files: ['src/native/addon.ts'],
+    rules: { 'no-restricted-imports': ['error', { paths: [noCryptography] }] },
   },
   {
     // The only place that prints or exits.

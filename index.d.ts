@@ -84,6 +84,94 @@ export declare class MasterKey {
   close(): void
 }
 
+/** One state of a store. */
+export declare class NativeKvSnapshot {
+  /**
+   * As `NativeKvStore.get`, of this state.
+   *
+   * Errors: `file_corrupt`, `io_error`, `shutting_down`, `closed_handle`, `invalid_argument`.
+   */
+  get(table: string, buffer: Uint8Array, keyBytes: number): number
+  /**
+   * As `NativeKvStore.getMany`, of this state.
+   *
+   * Errors: as `get`.
+   */
+  getMany(table: string, keys: Uint8Array, lengths: Uint32Array): NativePacked
+  /**
+   * Pairs in the order of their keys, read on this thread.
+   *
+   * Errors: as `get`.
+   */
+  range(table: string, range: NativeKvRange): NativePacked
+  /**
+   * The names of all tables.
+   *
+   * Errors: as `get`.
+   */
+  tables(): Array<string>
+  /** Lets the pages of this state be used again; closing twice is harmless. */
+  close(): void
+}
+
+/** An open redb file, plain or sealed. */
+export declare class NativeKvStore {
+  /**
+   * Opens a file and holds its lock file until it is closed. `onCompleted` gets the finished requests of one commit
+   * together.
+   *
+   * Errors: `data_missing`, `target_exists`, `file_corrupt` (with `reason`), `key_wrong`, `file_busy` (with `ownerPid`),
+   * `disk_full`, `not_permitted`, `io_error`, `closed_handle`, `invalid_argument`.
+   */
+  static open(options: NativeKvOptions, onCompleted: (completions: Array<NativeKvCompletion>) => void): NativeKvStore
+  /**
+   * Looks up the key in the first `keyBytes` bytes of `buffer`, as of the last commit, on this thread. Returns the length
+   * of its value, or -1; behind the key the buffer then holds the value, unless it is too short for it.
+   *
+   * Errors: `file_corrupt`, `io_error`, `file_busy` (during a check or a compaction), `shutting_down`,
+   * `invalid_argument`.
+   */
+  get(table: string, buffer: Uint8Array, keyBytes: number): number
+  /**
+   * The values of packed keys as of the last commit, on this thread.
+   *
+   * Errors: as `get`.
+   */
+  getMany(table: string, keys: Uint8Array, lengths: Uint32Array): NativePacked
+  /**
+   * The last commit, whatever is written later.
+   *
+   * Errors: `io_error`, `file_busy` (during a check or a compaction), `shutting_down`.
+   */
+  snapshot(): NativeKvSnapshot
+  /**
+   * Asks for pairs of a snapshot of this store, read on a native thread.
+   *
+   * Errors: `closed_handle`.
+   */
+  range(id: number, snapshot: NativeKvSnapshot, table: string, range: NativeKvRange): void
+  /**
+   * Queues operations that happen together or not at all.
+   *
+   * Errors: `invalid_argument`.
+   */
+  write(id: number, write: NativeKvWrite): void
+  /** Makes every commit so far durable. */
+  flush(id: number): void
+  /** Moves pages to the front of the file and gives the rest back. Snapshots must be closed; reads fail meanwhile. */
+  compact(id: number): void
+  /** Reads everything and checks it. Snapshots must be closed; reads fail meanwhile. */
+  check(id: number): void
+  /** Finishes what is queued and closes; snapshots too. */
+  close(id: number): void
+  /**
+   * Counts since the store was opened, what waits now, and the file.
+   *
+   * Errors: `io_error`.
+   */
+  stats(): NativeKvStats
+}
+
 /** An open SQLite or SQLCipher file. */
 export declare class NativeStore {
   /**
@@ -240,7 +328,7 @@ export interface NativeFailure {
   path?: string
   /** The step of a request that failed, from 0. */
   step?: number
-  /** Why a key file was refused, or what kind of rule a step broke. */
+  /** Why a file or a key file was refused, or what kind of rule a step broke. */
   reason?: string
   /** The size of a refused key file. */
   bytes?: number
@@ -250,12 +338,126 @@ export interface NativeFailure {
   ownerHost?: string
 }
 
+/** What a check found. */
+export interface NativeIntegrity {
+  /** Whether everything was in order. */
+  sound: boolean
+  /** Free pages that do not authenticate: what a crash may leave, and no loss. */
+  damagedFreePages: Array<number>
+}
+
+/** A bound of a range. */
+export interface NativeKvBound {
+  /** The key, by bytes. */
+  key: Uint8Array
+  /** Whether the key itself is within the range. */
+  inclusive: boolean
+}
+
+/** A finished request: with `failure`, with what was asked for, or with neither (done). */
+export interface NativeKvCompletion {
+  /** The id it was submitted with. */
+  id: number
+  /** What failed. */
+  failure?: NativeFailure
+  /** The pairs of a range. */
+  pairs?: NativePacked
+  /** Whether a compaction moved anything. */
+  compacted?: boolean
+  /** What a check found. */
+  integrity?: NativeIntegrity
+}
+
+/** How a store is opened. */
+export interface NativeKvOptions {
+  /** The data file. */
+  path: string
+  /** Whether the file must be new (`true`) or must exist. */
+  create: boolean
+  /** The file's DEK; absent for a plain file. */
+  dek?: Dek
+  /** The file id (16 bytes) that the file bears, or is to bear. */
+  fileId?: Uint8Array
+  /** The generation of the DEK, for a new file. */
+  generation?: bigint
+}
+
+/** The pairs that are asked for. */
+export interface NativeKvRange {
+  /** The lower bound. */
+  from?: NativeKvBound
+  /** The upper bound. */
+  to?: NativeKvBound
+  /** The largest key first. */
+  reverse: boolean
+  /** So many pairs at most. */
+  limit: number
+  /** The last pair is the one with which keys and values reach so many bytes. */
+  mostBytes: number
+}
+
+/** Counts since a store was opened, what waits now, and the file. */
+export interface NativeKvStats {
+  /** Transactions committed. */
+  commits: number
+  /** Writes they carried. */
+  requests: number
+  /** Requests waiting. */
+  queued: number
+  /** What they carry, in bytes. */
+  queuedBytes: number
+  /** Pages of 4096 bytes, used or free. */
+  pages: number
+  /** Bytes of the file on the disk, holes included. */
+  fileBytes: number
+  /** Absent if the file is plain. */
+  sealed?: NativeSealedStats
+}
+
+/** Operations that happen together or not at all, packed. */
+export interface NativeKvWrite {
+  /** Tables that are dropped before the first operation. */
+  dropTables: Array<string>
+  /** The tables that the operations name. */
+  tables: Array<string>
+  /** For each operation the index of its table, the length of its key and that of its value (2^32 - 1: remove the key). */
+  layout: Uint32Array
+  /** Keys and values, one behind the other. */
+  bytes: Uint8Array
+  /** Durable with a later commit or flush, not with this one. */
+  eventual: boolean
+}
+
+/** Byte strings, one behind the other. */
+export interface NativePacked {
+  /** Their bytes. */
+  bytes: Uint8Array
+  /** The length of each; 2^32 - 1 stands for none. Of pairs: key, value, key, value. */
+  lengths: Uint32Array
+  /** Whether a range has more pairs. */
+  hasMore: boolean
+}
+
 /** One of the files that `replaceFiles` replaces. */
 export interface NativeReplacement {
   /** Where. */
   path: string
   /** What. */
   bytes: Uint8Array
+}
+
+/** What a sealed file tells of itself. */
+export interface NativeSealedStats {
+  /** The file's id. */
+  fileId: Uint8Array
+  /** The generation of the DEK that it was made with. */
+  generation: bigint
+  /** The epoch of its newest durable commit. */
+  epoch: number
+  /** Whether opening it set aside a commit that had not finished. */
+  rolledBack: boolean
+  /** Pages sealed since it was opened. */
+  sealedPages: number
 }
 
 /** One statement of a write request. */

@@ -8,6 +8,7 @@ use napi_derive::napi;
 use nimbus_crypto::KmsMessageError;
 use nimbus_crypto::random::RandomError;
 use nimbus_disk::{DiskError, KeyFileDefect, KeyFileError};
+use nimbus_redb::EngineError;
 use nimbus_sqlite::StoreError;
 
 /// What failed, in the vocabulary of `src/native.ts`.
@@ -21,7 +22,7 @@ pub struct NativeFailure {
     pub path: Option<String>,
     /// The step of a request that failed, from 0.
     pub step: Option<u32>,
-    /// Why a key file was refused, or what kind of rule a step broke.
+    /// Why a file or a key file was refused, or what kind of rule a step broke.
     pub reason: Option<String>,
     /// The size of a refused key file.
     pub bytes: Option<f64>,
@@ -190,6 +191,45 @@ impl From<StoreError> for NativeFailure {
             } => of_step("constraint", *step),
             StoreError::ExpectationFailed { step, .. } => of_step("expectation_failed", *step),
             StoreError::Sql { step, .. } => of_step("sql", *step),
+        }
+    }
+}
+
+impl From<EngineError> for NativeFailure {
+    fn from(error: EngineError) -> Self {
+        Self::from(&error)
+    }
+}
+
+/// By reference: one failed commit is the answer to many requests.
+impl From<&EngineError> for NativeFailure {
+    fn from(error: &EngineError) -> Self {
+        let of_file = |code, path: &Path| Self::new(code, error.to_string(), Some(path));
+        let corrupt = |reason: &str, path: &Path| Self {
+            reason: Some(reason.to_owned()),
+            ..of_file("file_corrupt", path)
+        };
+        match error {
+            EngineError::WrongKey { path } => of_file("key_wrong", path),
+            EngineError::OtherFile { path, .. } => corrupt("other_file", path),
+            EngineError::NotSealed { path } => corrupt("not_encrypted", path),
+            EngineError::Sealed { path } => corrupt("encrypted", path),
+            EngineError::Corrupt { path, .. } => corrupt("damaged", path),
+            EngineError::Missing { path } => of_file("data_missing", path),
+            EngineError::Exists { path } => of_file("target_exists", path),
+            EngineError::Busy { path, pid, host } => Self {
+                owner_pid: *pid,
+                owner_host: host.clone(),
+                ..of_file("file_busy", path)
+            },
+            EngineError::InUse { path } | EngineError::Engaged { path } => of_file("file_busy", path),
+            EngineError::Full { path } => of_file("disk_full", path),
+            EngineError::Denied { path } => of_file("not_permitted", path),
+            EngineError::Io { path, .. } | EngineError::NeedsReopen { path } => of_file("io_error", path),
+            EngineError::Closed { path } => of_file("shutting_down", path),
+            EngineError::Random { path, .. } => of_file("no_randomness", path),
+            EngineError::Savepoint { path } | EngineError::Panicked { path } => of_file("internal", path),
+            EngineError::Table { .. } | EngineError::TooLarge { .. } => Self::invalid_argument(&error.to_string()),
         }
     }
 }

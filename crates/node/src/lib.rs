@@ -20,6 +20,7 @@ mod failure;
 mod keys;
 mod kms;
 mod known_answers;
+mod kv;
 mod process;
 mod store;
 mod subject_key;

@@ -35,14 +35,14 @@ const PLAIN_MAGIC: &[u8; 4] = b"redb";
 pub struct Database {
     // Declared before the lock: closed before the lock is released.
     redb: redb::Database,
-    sealed: Option<Arc<SealedFile<File>>>,
+    facts: Facts,
     path: PathBuf,
     eventual_commits: AtomicU64,
     _lock: FileLock,
 }
 
 /// What an open database tells of itself without reading anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
     /// What the sealed file tells; `None` if the database is plain.
     pub sealed: Option<SealedStats>,
@@ -52,8 +52,37 @@ pub struct Stats {
     pub file_bytes: u64,
 }
 
+/// What [`Stats`] are made of; waits for nobody.
+#[derive(Clone)]
+pub(super) struct Facts {
+    sealed: Option<Arc<SealedFile<File>>>,
+    path: PathBuf,
+}
+
+impl Facts {
+    pub(super) fn stats(&self) -> Result<Stats, EngineError> {
+        if let Some(sealed) = &self.sealed {
+            let stats = sealed
+                .stats()
+                .map_err(|error| EngineError::from_sealed(error, &self.path))?;
+            return Ok(Stats {
+                sealed: Some(stats),
+                pages: stats.logical_bytes / 4096,
+                file_bytes: stats.physical_bytes,
+            });
+        }
+        let metadata = std::fs::metadata(&self.path);
+        let file_bytes = metadata.map_err(|error| EngineError::from_io(error, &self.path))?.len();
+        Ok(Stats {
+            sealed: None,
+            pages: file_bytes / 4096,
+            file_bytes,
+        })
+    }
+}
+
 /// What a check of the whole database found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Integrity {
     /// Whether everything was in order. If not, it is now: what cannot be put in order is an error.
     pub sound: bool,
@@ -79,7 +108,10 @@ impl Database {
         };
         Ok(Self {
             redb,
-            sealed,
+            facts: Facts {
+                sealed,
+                path: path.clone(),
+            },
             path: path.clone(),
             eventual_commits: AtomicU64::new(0),
             _lock: lock,
@@ -132,9 +164,9 @@ impl Database {
 
     /// Reads everything and checks it; needs every transaction and snapshot closed.
     pub fn check_integrity(&mut self) -> Result<Integrity, EngineError> {
-        let Self { redb, sealed, path, .. } = self;
+        let Self { redb, facts, path, .. } = self;
         let sound = guarded(path, || Ok(redb.check_integrity()?))?;
-        let damaged_free_pages = match sealed {
+        let damaged_free_pages = match &facts.sealed {
             Some(sealed) => sealed
                 .damaged_pages()
                 .map_err(|error| EngineError::from_sealed(error, path))?,
@@ -148,23 +180,12 @@ impl Database {
 
     /// What the database tells of itself.
     pub fn stats(&self) -> Result<Stats, EngineError> {
-        let from_io = |error| EngineError::from_io(error, &self.path);
-        if let Some(sealed) = &self.sealed {
-            let stats = sealed
-                .stats()
-                .map_err(|error| EngineError::from_sealed(error, &self.path))?;
-            return Ok(Stats {
-                sealed: Some(stats),
-                pages: stats.logical_bytes / 4096,
-                file_bytes: stats.physical_bytes,
-            });
-        }
-        let file_bytes = std::fs::metadata(&self.path).map_err(from_io)?.len();
-        Ok(Stats {
-            sealed: None,
-            pages: file_bytes / 4096,
-            file_bytes,
-        })
+        self.facts.stats()
+    }
+
+    /// What tells the same for as long as it is kept, whatever the database is doing.
+    pub(super) fn facts(&self) -> Facts {
+        self.facts.clone()
     }
 
     /// Closes the database, every commit durable. Dropping it does the same and tells of no failure.

@@ -129,6 +129,18 @@ pub enum EngineError {
         /// Its length.
         bytes: usize,
     },
+    /// The database is being checked or compacted: nothing else can be done meanwhile.
+    #[error("{path} is being checked or compacted")]
+    Engaged {
+        /// The data file.
+        path: PathBuf,
+    },
+    /// The store was closed.
+    #[error("{path} is closed")]
+    Closed {
+        /// The data file.
+        path: PathBuf,
+    },
     /// A defect: the code panicked. The database must be opened again.
     #[error("an operation on {path} failed inside nimbus")]
     Panicked {
@@ -138,6 +150,12 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether only the write that met it failed: others beside it can be committed.
+    #[must_use]
+    pub const fn is_of_request(&self) -> bool {
+        matches!(self, Self::Table { .. } | Self::TooLarge { .. })
+    }
+
     pub(super) fn from_redb(error: redb::Error, path: &Path) -> Self {
         let path = path.to_owned();
         match error {

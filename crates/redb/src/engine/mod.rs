@@ -1,15 +1,28 @@
 //! The key-value engine: named tables of bytes to bytes in one redb database, sealed or plain, through one API.
+//!
+//! A [`Database`] is the engine itself, for one caller at a time; a [`Store`] lets many use one, with group commit.
 
+mod batch;
+mod completion;
 mod database;
 mod error;
+mod operations;
 mod options;
+mod packed;
 mod range;
 mod snapshot;
+mod store;
 mod transaction;
+mod view;
 
+pub use completion::{Completion, Outcome, RequestId, Sink};
 pub use database::{Database, Integrity, Stats};
 pub use error::EngineError;
+pub use operations::{MalformedOperations, Operation, Operations};
 pub use options::{Durability, Encryption, Mode, Options};
+pub use packed::{ABSENT, Packed, split};
 pub use range::{Batch, Direction, Limit, Pair};
 pub use snapshot::{ReadTable, Snapshot};
+pub use store::{Store, StoreStats, Task};
 pub use transaction::{Transaction, WriteTable};
+pub use view::{Range, View};

@@ -34,38 +34,49 @@ pub struct Batch {
     pub has_more: bool,
 }
 
-/// The first pairs of `table` between the bounds, from the end that `direction` names. Bounds that enclose nothing give
-/// an empty batch.
+/// Calls `each` with the first pairs of `table` between the bounds, from the end that `direction` names; whether there are
+/// more. Bounds that enclose nothing have no pairs.
+pub(super) fn for_each(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    direction: Direction,
+    limit: Limit,
+    mut each: impl FnMut(&[u8], &[u8]),
+) -> Result<bool, redb::Error> {
+    if is_empty(bounds) {
+        return Ok(false);
+    }
+    let mut range = table.range::<&[u8]>(bounds)?;
+    let (mut pairs, mut bytes) = (0, 0);
+    loop {
+        let next = match direction {
+            Direction::Ascending => range.next(),
+            Direction::Descending => range.next_back(),
+        };
+        let Some(pair) = next else { return Ok(false) };
+        if pairs >= limit.pairs || bytes >= limit.bytes {
+            return Ok(true);
+        }
+        let (key, value) = pair?;
+        let (key, value) = (key.value(), value.value());
+        pairs += 1;
+        bytes += key.len() + value.len();
+        each(key, value);
+    }
+}
+
+/// The same pairs, each as vectors of its own.
 pub(super) fn read(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     bounds: (Bound<&[u8]>, Bound<&[u8]>),
     direction: Direction,
     limit: Limit,
 ) -> Result<Batch, redb::Error> {
-    let mut batch = Batch {
-        pairs: Vec::new(),
-        has_more: false,
-    };
-    if is_empty(bounds) {
-        return Ok(batch);
-    }
-    let mut range = table.range::<&[u8]>(bounds)?;
-    let mut bytes = 0;
-    loop {
-        let next = match direction {
-            Direction::Ascending => range.next(),
-            Direction::Descending => range.next_back(),
-        };
-        let Some(pair) = next else { return Ok(batch) };
-        if batch.pairs.len() >= limit.pairs || bytes >= limit.bytes {
-            batch.has_more = true;
-            return Ok(batch);
-        }
-        let (key, value) = pair?;
-        let (key, value) = (key.value().to_vec(), value.value().to_vec());
-        bytes += key.len() + value.len();
-        batch.pairs.push((key, value));
-    }
+    let mut pairs = Vec::new();
+    let has_more = for_each(table, bounds, direction, limit, |key, value| {
+        pairs.push((key.to_vec(), value.to_vec()));
+    })?;
+    Ok(Batch { pairs, has_more })
 }
 
 /// redb panics where a range begins behind its end.

@@ -61,6 +61,19 @@ impl ReadTable {
         guarded(&self.path, || Ok(self.table.get(key)?.map(|value| look(value.value()))))
     }
 
+    /// Calls `each` with the next pairs between two bounds, without a copy; whether there are more.
+    pub fn for_each(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        direction: Direction,
+        limit: Limit,
+        each: impl FnMut(&[u8], &[u8]),
+    ) -> Result<bool, EngineError> {
+        guarded(&self.path, || {
+            range::for_each(&self.table, bounds, direction, limit, each)
+        })
+    }
+
     /// The next pairs between two bounds.
     pub fn range(
         &self,

@@ -275,6 +275,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         let Appended { record, tag, blocks } = appended;
         log.next_position = (log.next_position + blocks) % self.volume.layout.ring_blocks();
         log.epoch = record.epoch;
+        self.durable_epoch.store(record.epoch, Ordering::Relaxed);
         log.tag = tag;
         log.needed.push_back((record.epoch, blocks));
         log.needed

@@ -83,6 +83,8 @@ pub struct SealedFile<D, P = Sound> {
     pub(super) header: RwLock<[u8; HEADER_BYTES]>,
     pub(super) logical_bytes: AtomicU64,
     pub(super) sealed_pages: AtomicU64,
+    /// The epoch of the newest record, for those who must not wait for a commit.
+    pub(super) durable_epoch: AtomicU64,
     /// Set for good when it is no longer known what the disk holds.
     pub(super) failed: AtomicBool,
     log: Mutex<CommitLog>,
@@ -217,7 +219,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Ok(SealedStats {
             file_id: self.identity.file_id,
             dek_generation: self.identity.dek_generation,
-            epoch: self.lock().epoch,
+            epoch: self.durable_epoch.load(Ordering::Relaxed),
             rolled_back: self.rolled_back,
             logical_bytes: self.len(),
             physical_bytes: self.volume.disk.len()?,
@@ -270,6 +272,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             header: RwLock::new(log.durable.header),
             logical_bytes: AtomicU64::new(log.durable.logical_bytes),
             sealed_pages: AtomicU64::new(0),
+            durable_epoch: AtomicU64::new(log.epoch),
             failed: AtomicBool::new(false),
             log: Mutex::new(log),
             identity,

@@ -1,0 +1,33 @@
+/** Durable changes of a directory, and locks. */
+import type * as Addon from '../../index.js'
+import { addon } from './addon.js'
+import { fromFailure, guard } from './failure.js'
+
+export type FileLock = Addon.FileLock
+
+export interface FileReplacement {
+  path: string
+  bytes: Uint8Array
+}
+
+export const FileLock = {
+  /** Throws `file_busy` at once, naming the owner's pid and host. */
+  exclusive: (path: string): Addon.FileLock => guard(() => addon.FileLock.exclusive(path)),
+  shared: (path: string): Addon.FileLock => guard(() => addon.FileLock.shared(path)),
+}
+
+/** Puts `bytes` at `path` in one step, mode 0600, durable on return. The caller is the only writer of that path. */
+export const replaceFile = (path: string, bytes: Uint8Array): void => guard(() => addon.replaceFile(path, bytes))
+/**
+ * As `replaceFile` for each of them, with one flush of the file system for all. In their order: `undefined` for a file that
+ * is durable, else what failed; that file is then what it was, and the others are not held up.
+ */
+export const replaceFiles = (files: FileReplacement[]): (Error | undefined)[] =>
+  guard(() => addon.replaceFiles(files)).map((failure) => (failure ? fromFailure(failure) : undefined))
+/** False if something is there already; of any number of processes that try at once exactly one gets true. */
+export const createFileExclusive = (path: string, bytes: Uint8Array): boolean =>
+  guard(() => addon.createFileExclusive(path, bytes))
+/** False if there was none. */
+export const removeFileDurably = (path: string): boolean => guard(() => addon.removeFileDurably(path))
+/** With missing parents, mode 0700. */
+export const createDirectory = (path: string): void => guard(() => addon.createDirectory(path))

@@ -1,0 +1,278 @@
+/** redb files, plain or sealed: named tables of bytes to bytes. */
+import type * as Addon from '../../index.js'
+import { addon } from './addon.js'
+import { guard } from './failure.js'
+import type { Dek } from './keys.js'
+import { ABSENT, concatenate, lengthOf, split } from './packed.js'
+import { Requests } from './requests.js'
+
+export interface KvEncryption {
+  dek: Dek
+  /** 16 bytes: the id that the file bears. */
+  fileId: Uint8Array
+  /** The generation of the DEK; recorded in a new file. */
+  generation: bigint
+}
+
+export interface KvOptions {
+  path: string
+  /** `create`: the file must not exist; `open`: it must hold a database. */
+  mode: 'open' | 'create'
+  encryption?: KvEncryption | undefined
+}
+
+export interface KvBound {
+  key: Uint8Array
+  inclusive: boolean
+}
+
+/** Keys are ordered by their bytes; `from` is the lower bound in either direction, `reverse` begins at `to`. */
+export interface KvRange {
+  from?: KvBound | undefined
+  to?: KvBound | undefined
+  reverse?: boolean | undefined
+  /** At least 1. */
+  limit: number
+  /** The last pair is the one with which keys and values reach so many bytes. At least 1. */
+  mostBytes: number
+}
+
+/** The pairs of one answer are views of one memory: copy what is kept for long. */
+export interface KvPairs {
+  pairs: [key: Uint8Array, value: Uint8Array][]
+  /** Whether the range has more: go on beyond the last key. */
+  hasMore: boolean
+}
+
+export interface KvOperation {
+  /** Made by the first operation that names it. */
+  table: string
+  key: Uint8Array
+  /** `null` removes the key. */
+  value: Uint8Array | null
+}
+
+export interface KvWriteOptions {
+  /** `eventual`: seen at once, durable with the next immediate write, `flush` or `close`, or lost whole. */
+  durability?: 'immediate' | 'eventual' | undefined
+  /** Dropped before the first operation. */
+  dropTables?: string[] | undefined
+}
+
+export interface KvStats {
+  commits: number
+  requests: number
+  queued: number
+  queuedBytes: number
+  /** Pages of 4096 bytes, used or free. */
+  pages: number
+  fileBytes: number
+  /** Absent if the file is plain. */
+  sealed?: { fileId: Uint8Array; generation: bigint; epoch: number; rolledBack: boolean; sealedPages: number }
+}
+
+/** What reads: a store as of its last commit, or a snapshot of it. */
+interface Readable {
+  get(table: string, buffer: Uint8Array, keyBytes: number): number
+  getMany(table: string, keys: Uint8Array, lengths: Uint32Array): Addon.NativePacked
+}
+
+/**
+ * One open redb file. Reads run on this thread in microseconds; writes are committed in groups on a native thread. Throws
+ * and rejects with `file_corrupt` (`detail.reason`), `key_wrong`, `disk_full`, `io_error`, `file_busy`, `shutting_down`. A
+ * failure of the disk is final: close the store and open it again.
+ */
+export class KvStore {
+  readonly #store: Addon.NativeKvStore
+  readonly #requests: Requests<Addon.NativeKvCompletion>
+
+  private constructor(store: Addon.NativeKvStore, requests: Requests<Addon.NativeKvCompletion>) {
+    this.#store = store
+    this.#requests = requests
+  }
+
+  /**
+   * Holds `<path>.nimbus-lock` until it is closed. Throws `data_missing`, `target_exists`, `file_corrupt`, `key_wrong`,
+   * `file_busy` (with the owner's pid), `disk_full`, `data_dir_unwritable`, `io_error`.
+   */
+  static open({ path, mode, encryption }: KvOptions): KvStore {
+    const requests = new Requests<Addon.NativeKvCompletion>()
+    const options = { path, create: mode === 'create', ...encryption }
+    return new KvStore(
+      guard(() => addon.NativeKvStore.open(options, requests.settle)),
+      requests,
+    )
+  }
+
+  /** As of the last commit. A table that was never made is empty. */
+  get(table: string, key: Uint8Array): Uint8Array | undefined {
+    return get(this.#store, table, key)
+  }
+
+  /** As `get`, all from one state. */
+  getMany(table: string, keys: Uint8Array[]): (Uint8Array | undefined)[] {
+    return getMany(this.#store, table, keys)
+  }
+
+  /** The last commit, whatever is written later. Close it: pages that it needs are not used again before. */
+  snapshot(): KvSnapshot {
+    const snapshot = guard(() => this.#store.snapshot())
+    return new KvSnapshot(snapshot, (table, range) =>
+      this.#requests.make((id) => this.#store.range(id, snapshot, table, range)),
+    )
+  }
+
+  /** Happens whole or not at all, after every write that was called before. Keys and values are copied. */
+  async write(operations: KvOperation[], options: KvWriteOptions = {}): Promise<void> {
+    const { durability, dropTables = [] } = options
+    const write = { ...pack(operations), dropTables, eventual: durability === 'eventual' }
+    await this.#requests.make((id) => this.#store.write(id, write))
+  }
+
+  /** Reads and checks everything. Snapshots must be closed; while it runs, reads fail with `file_busy`. */
+  async check(): Promise<{ sound: boolean; damagedFreePages: number[] }> {
+    const { integrity } = await this.#requests.make((id) => this.#store.check(id))
+    return integrity ?? { sound: false, damagedFreePages: [] }
+  }
+
+  /** Gives free space back; false if there was none. Snapshots must be closed; while it runs, reads fail with `file_busy`. */
+  async compact(): Promise<boolean> {
+    const { compacted } = await this.#requests.make((id) => this.#store.compact(id))
+    return compacted ?? false
+  }
+
+  /** Makes every commit so far durable. */
+  async flush(): Promise<void> {
+    await this.#requests.make((id) => this.#store.flush(id))
+  }
+
+  get stats(): KvStats {
+    return guard(() => this.#store.stats())
+  }
+
+  /** Finishes what is queued and closes, snapshots too; closing twice is harmless. */
+  async close(): Promise<void> {
+    await this.#requests.make((id) => this.#store.close(id))
+  }
+}
+
+/** One state of a store. */
+export class KvSnapshot {
+  readonly #snapshot: Addon.NativeKvSnapshot
+  readonly #request: (table: string, range: Addon.NativeKvRange) => Promise<Addon.NativeKvCompletion>
+
+  /** Made by `KvStore.snapshot`. */
+  constructor(
+    snapshot: Addon.NativeKvSnapshot,
+    request: (table: string, range: Addon.NativeKvRange) => Promise<Addon.NativeKvCompletion>,
+  ) {
+    this.#snapshot = snapshot
+    this.#request = request
+  }
+
+  get(table: string, key: Uint8Array): Uint8Array | undefined {
+    return get(this.#snapshot, table, key)
+  }
+
+  getMany(table: string, keys: Uint8Array[]): (Uint8Array | undefined)[] {
+    return getMany(this.#snapshot, table, keys)
+  }
+
+  /** Pairs in the order of their keys, read on this thread. */
+  range(table: string, range: KvRange): KvPairs {
+    return pairsOf(guard(() => this.#snapshot.range(table, rangeOf(range))))
+  }
+
+  /** The same, read on a native thread. */
+  async rangeAsync(table: string, range: KvRange): Promise<KvPairs> {
+    const { pairs } = await this.#request(table, rangeOf(range))
+    return pairs === undefined ? { pairs: [], hasMore: false } : pairsOf(pairs)
+  }
+
+  tables(): string[] {
+    return guard(() => this.#snapshot.tables())
+  }
+
+  /** Closing twice is harmless. */
+  close(): void {
+    this.#snapshot.close()
+  }
+}
+
+/** Where key and value of a `get` cross. All calls of a thread share it: each leaves it before the next begins. */
+let scratch = new Uint8Array(64 * 1024)
+const LARGEST_SCRATCH = 1024 * 1024
+
+function get(from: Readable, table: string, key: Uint8Array): Uint8Array | undefined {
+  const keyBytes = lengthOf(key)
+  let buffer = keyBytes > scratch.length ? new Uint8Array(2 * keyBytes) : scratch
+  for (;;) {
+    buffer.set(key)
+    const length = guardedGet(from, table, buffer, keyBytes)
+    if (length < 0) return undefined
+    const end = keyBytes + length
+    if (end <= buffer.length) return buffer.slice(keyBytes, end)
+    // The value did not fit, and may be another one by the next call.
+    buffer = new Uint8Array(end)
+    if (end <= LARGEST_SCRATCH) scratch = buffer
+  }
+}
+
+/** Without a closure: this is the call that is made a hundred thousand times a second. */
+function guardedGet(from: Readable, table: string, buffer: Uint8Array, keyBytes: number): number {
+  try {
+    return from.get(table, buffer, keyBytes)
+  } catch (thrown) {
+    return guard(() => {
+      throw thrown
+    })
+  }
+}
+
+function getMany(from: Readable, table: string, keys: Uint8Array[]): (Uint8Array | undefined)[] {
+  const bytes = concatenate(keys)
+  const lengths = Uint32Array.from(keys, (key) => key.length)
+  return [...split(guard(() => from.getMany(table, bytes, lengths)))]
+}
+
+function pack(operations: KvOperation[]) {
+  const indexes = new Map<string, number>()
+  const layout = new Uint32Array(3 * operations.length)
+  const strings: Uint8Array[] = []
+  let place = 0
+  for (const { table, key, value } of operations) {
+    const index = indexes.get(table) ?? indexes.size
+    indexes.set(table, index)
+    layout[place++] = index
+    layout[place++] = lengthOf(key)
+    strings.push(key)
+    layout[place++] = value === null ? ABSENT : lengthOf(value)
+    if (value !== null) strings.push(value)
+  }
+  return { tables: [...indexes.keys()], layout, bytes: concatenate(strings) }
+}
+
+function rangeOf({ from, to, reverse = false, limit, mostBytes }: KvRange): Addon.NativeKvRange {
+  if (!(limit >= 1) || !(mostBytes >= 1)) throw new RangeError('limit and mostBytes of a range must be at least 1')
+  return {
+    reverse,
+    limit,
+    mostBytes,
+    ...(from === undefined ? {} : { from }),
+    ...(to === undefined ? {} : { to }),
+  }
+}
+
+function pairsOf(packed: Addon.NativePacked): KvPairs {
+  const pairs: KvPairs['pairs'] = []
+  let key: Uint8Array | undefined
+  for (const bytes of split(packed)) {
+    if (bytes === undefined) continue
+    if (key === undefined) key = bytes
+    else {
+      pairs.push([key, bytes])
+      key = undefined
+    }
+  }
+  return { pairs, hasMore: packed.hasMore }
+}

@@ -1,0 +1,32 @@
+/** Many byte strings as one run of bytes and their lengths: the form in which they cross to the addon and back. */
+import type * as Addon from '../../index.js'
+
+/** Stands for the length of what is not there. */
+export const ABSENT = 0xffffffff
+
+/** Copies byte strings one behind the other. What is no `Uint8Array` is a `TypeError` that says so. */
+export function concatenate(strings: readonly Uint8Array[]): Uint8Array {
+  let total = 0
+  for (const string of strings) total += lengthOf(string)
+  const bytes = new Uint8Array(total)
+  let end = 0
+  for (const string of strings) {
+    bytes.set(string, end)
+    end += string.length
+  }
+  return bytes
+}
+
+/** Takes apart what `concatenate` made. The parts are views of one memory. */
+export function* split({ bytes, lengths }: Addon.NativePacked): Generator<Uint8Array | undefined, undefined> {
+  let start = 0
+  for (const length of lengths) {
+    if (length === ABSENT) yield undefined
+    else yield bytes.subarray(start, (start += length))
+  }
+}
+
+export function lengthOf(bytes: unknown): number {
+  if (bytes instanceof Uint8Array) return bytes.length
+  throw new TypeError('a key or value must be a Uint8Array')
+}
