@@ -199,6 +199,12 @@ export declare class NativeStore {
   stats(): NativeStoreStats
 }
 
+/** Long work under way. */
+export declare class NativeWork {
+  /** Asks the work to stop; its last event says when it has. */
+  cancel(): void
+}
+
 /** The key of one subject, in locked native memory. */
 export declare class SubjectKey {
   /**
@@ -264,6 +270,15 @@ export declare function aes256GcmSivOpen(key: Uint8Array, nonce: Uint8Array, ass
 export declare function aes256GcmSivSeal(key: Uint8Array, nonce: Uint8Array, associatedData: Uint8Array, plaintext: Uint8Array): Uint8Array
 
 /**
+ * Copies a SQLite database, from plain to encrypted or back, into a file that does not exist. With `validate` both are read
+ * again in full and compared.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `target_exists`, `file_busy`, `file_corrupt`,
+ * `interrupted`, `statement`, `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function copyDatabase(source: NativeDatabaseFile, target: NativeDatabaseFile, validate: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
  * Makes a directory and its missing parents, mode 0700, durably.
  *
  * Errors: `disk_full`, `not_permitted`, `io_error`.
@@ -316,6 +331,18 @@ export interface NativeCompletion {
   rows?: Array<Array<null | number | string | Uint8Array>>
   /** Whether a query has more rows, which were left out because of their size. */
   cut?: boolean
+}
+
+/** A database file and how it is encrypted; without DEK it is plain. */
+export interface NativeDatabaseFile {
+  /** The data file. */
+  path: string
+  /** The file's DEK. */
+  dek?: Dek
+  /** 16 bytes. */
+  fileId?: Uint8Array
+  /** The cipher profile. */
+  profile?: string
 }
 
 /** What failed, in the vocabulary of `src/native.ts`. */
@@ -505,6 +532,28 @@ export interface NativeStoreStats {
   /** Their parameters, in bytes. */
   queuedBytes: number
 }
+
+/** News of long work: how far it is, or, with `ended`, that it is over, with `failure` or without. */
+export interface NativeWorkEvent {
+  /** What is being done. */
+  phase?: string
+  /** Bytes of this phase that are done. */
+  doneBytes?: number
+  /** Bytes of this phase. */
+  totalBytes?: number
+  /** Whether this is the last event. */
+  ended: boolean
+  /** What failed; `interrupted` after `cancel`. */
+  failure?: NativeFailure
+}
+
+/**
+ * Gives a file that was made and synced under another name its own, durable on return. The caller has seen that nothing
+ * is at `path`.
+ *
+ * Errors: `disk_full`, `not_permitted`, `io_error`; the file is then under one of the two names.
+ */
+export declare function publishFile(temporary: string, path: string): void
 
 /**
  * Writes the DEK in base64 over the 44 characters of `Plaintext` in the JSON request to a KMS. The caller wipes the request.

@@ -3,6 +3,7 @@ export {
   createDirectory,
   createFileExclusive,
   FileLock,
+  publishFile,
   removeFileDurably,
   replaceFile,
   replaceFiles,
@@ -45,3 +46,4 @@ export {
   type StoreOptions,
   type StoreStats,
 } from './native/sqlite-store.js'
+export { copySqlite } from './native/work.js'

@@ -22,14 +22,18 @@ describe('help', () => {
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(100)
   })
 
-  it.each([['encryption'], ['encryption', 'status'], ['encryption', 'key-name'], ['token', 'rotate']])(
-    'of %s %s is there',
-    async (...words) => {
-      const { code, stdout } = await runNimbus([...words, '--help'])
-      expect(code).toBe(0)
-      expect(stdout).toContain(words.join(' '))
-    },
-  )
+  it.each([
+    ['encryption'],
+    ['encryption', 'status'],
+    ['encryption', 'key-name'],
+    ['encryption', 'migrate'],
+    ['encryption', 'export'],
+    ['token', 'rotate'],
+  ])('of %s %s is there', async (...words) => {
+    const { code, stdout } = await runNimbus([...words, '--help'])
+    expect(code).toBe(0)
+    expect(stdout).toContain(words.join(' '))
+  })
 })
 
 describe('the version', () => {

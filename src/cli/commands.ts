@@ -20,6 +20,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./encryption-status.js')).encryptionStatus,
   },
   {
+    name: 'encryption migrate',
+    summary: 'Make an encrypted copy of a plaintext database.',
+    load: async () => (await import('./encryption-migrate.js')).encryptionMigrate,
+  },
+  {
+    name: 'encryption export',
+    summary: 'Make a plaintext copy of an encrypted database.',
+    load: async () => (await import('./encryption-export.js')).encryptionExport,
+  },
+  {
     name: 'encryption key-name',
     summary: 'Print the name of a key file in a key directory.',
     load: async () => (await import('./encryption-key-name.js')).encryptionKeyName,

@@ -5,7 +5,7 @@ import { FileLock } from '../native.js'
 const DIRECTORY_LOCK = '.nimbus.lock'
 const FILE_LOCK_SUFFIX = '.nimbus-lock'
 
-interface Held {
+export interface Held {
   release(): void
 }
 

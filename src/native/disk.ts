@@ -27,6 +27,8 @@ export const replaceFiles = (files: FileReplacement[]): (Error | undefined)[] =>
 /** False if something is there already; of any number of processes that try at once exactly one gets true. */
 export const createFileExclusive = (path: string, bytes: Uint8Array): boolean =>
   guard(() => addon.createFileExclusive(path, bytes))
+/** Gives a whole, synced file its own name, durable on return. The caller is the only writer, and saw nothing at `path`. */
+export const publishFile = (temporary: string, path: string): void => guard(() => addon.publishFile(temporary, path))
 /** False if there was none. */
 export const removeFileDurably = (path: string): boolean => guard(() => addon.removeFileDurably(path))
 /** With missing parents, mode 0700. */

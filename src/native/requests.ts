@@ -52,7 +52,7 @@ export class Requests<T extends Completion> {
 }
 
 /** Keeps the event loop alive while native threads work for somebody, and only then. */
-const keepAlive = {
+export const keepAlive = {
   requests: 0,
   timer: undefined as NodeJS.Timeout | undefined,
 

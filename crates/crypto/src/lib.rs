@@ -32,6 +32,7 @@ macro_rules! assert_wipes_itself {
 }
 
 pub mod aead;
+pub mod content_hash;
 pub mod dek;
 pub mod derive;
 pub mod id;
@@ -45,6 +46,7 @@ pub mod sqlcipher;
 pub mod sqlcipher_key;
 pub mod wrapping;
 
+pub use content_hash::ContentHash;
 pub use dek::Dek;
 pub use id::{FileId, KeyId, Salt};
 pub use kms_message::KmsMessageError;

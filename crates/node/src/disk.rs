@@ -54,6 +54,15 @@ pub fn create_file_exclusive(env: Env, path: String, bytes: &[u8]) -> napi::Resu
     nimbus_disk::create_exclusive(Path::new(&path), bytes).map_err(|error| throw(env, error))
 }
 
+/// Gives a file that was made and synced under another name its own, durable on return. The caller has seen that nothing
+/// is at `path`.
+///
+/// Errors: `disk_full`, `not_permitted`, `io_error`; the file is then under one of the two names.
+#[napi(catch_unwind)]
+pub fn publish_file(env: Env, temporary: String, path: String) -> napi::Result<()> {
+    nimbus_disk::publish(Path::new(&temporary), Path::new(&path)).map_err(|error| throw(env, error))
+}
+
 /// Removes a file, durably; false if there was none.
 ///
 /// Errors: `not_permitted`, `io_error`.

@@ -51,6 +51,11 @@ impl NativeFailure {
         Self::new("closed_handle", format!("this {what} was closed"), None)
     }
 
+    /// A defect of nimbus: long work panicked.
+    pub fn panicked() -> Self {
+        Self::new("internal", "the work failed inside nimbus".to_owned(), None)
+    }
+
     /// A value of the wrong size or shape is a mistake of the caller.
     pub fn invalid_argument(message: &str) -> Self {
         Self::new("invalid_argument", message.to_owned(), None)
@@ -183,6 +188,8 @@ impl From<StoreError> for NativeFailure {
             StoreError::Full { path } => of_file("disk_full", path),
             StoreError::Denied { path } => of_file("not_permitted", path),
             StoreError::Io { path, .. } => of_file("io_error", path),
+            StoreError::CopyDiffers { path, .. } => of_file("file_corrupt", path),
+            StoreError::Interrupted { path } => of_file("interrupted", path),
             StoreError::Closed { path } => of_file("shutting_down", path),
             StoreError::Panicked { path } => of_file("internal", path),
             StoreError::Constraint { step, unique: true, .. } => of_step("constraint_unique", *step),

@@ -190,25 +190,40 @@ pub fn set_page_cache_budget(total_bytes: f64, store_bytes: f64) {
 }
 
 fn open_options(env: Env, options: &NativeStoreOptions) -> napi::Result<OpenOptions> {
-    let encryption = match (&options.dek, &options.file_id, &options.profile) {
-        (None, None, None) => None,
-        (Some(dek), Some(file_id), Some(profile)) => {
-            let profile = Profile::by_name(profile)
-                .ok_or_else(|| throw(env, NativeFailure::invalid_argument("no such cipher profile")))?;
-            let key = dek.open(env)?.sqlcipher_key(&file_id_of(env, file_id)?);
-            Some(Arc::new(Encryption { key, profile }))
-        }
-        _ => {
-            let message = "dek, fileId and profile are given together or not at all";
-            return Err(throw(env, NativeFailure::invalid_argument(message)));
-        }
-    };
+    let encryption = encryption_of(
+        env,
+        options.dek.as_ref(),
+        options.file_id.as_ref(),
+        options.profile.as_deref(),
+    )?;
     Ok(OpenOptions {
         path: PathBuf::from(&options.path),
         mode: if options.create { Mode::Create } else { Mode::Open },
         exclusive: options.exclusive,
         encryption,
     })
+}
+
+/// How a file is encrypted; `None` for a plain one.
+pub fn encryption_of(
+    env: Env,
+    dek: Option<&ClassInstance<'_, Dek>>,
+    file_id: Option<&Uint8Array>,
+    profile: Option<&str>,
+) -> napi::Result<Option<Arc<Encryption>>> {
+    match (dek, file_id, profile) {
+        (None, None, None) => Ok(None),
+        (Some(dek), Some(file_id), Some(profile)) => {
+            let profile = Profile::by_name(profile)
+                .ok_or_else(|| throw(env, NativeFailure::invalid_argument("no such cipher profile")))?;
+            let key = dek.open(env)?.sqlcipher_key(&file_id_of(env, file_id)?);
+            Ok(Some(Arc::new(Encryption { key, profile })))
+        }
+        _ => {
+            let message = "dek, fileId and profile are given together or not at all";
+            Err(throw(env, NativeFailure::invalid_argument(message)))
+        }
+    }
 }
 
 impl From<NativeStep> for Step {

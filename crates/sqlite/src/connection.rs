@@ -15,6 +15,7 @@ use rusqlite::{OpenFlags, Statement};
 
 use crate::authorizer::Authorizer;
 use crate::cache::{self, Role};
+use crate::defaults;
 use crate::error::StoreError;
 use crate::log::{Fold, Log};
 use crate::options::{Encryption, Mode, OpenOptions};
@@ -245,7 +246,7 @@ fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result
         .try_for_each(|(value, index)| statement.raw_bind_parameter(index, value))
 }
 
-fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
+pub(crate) fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
     match mode {
         Mode::Open => match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() && metadata.len() >= SMALLEST_PAGE_BYTES => Ok(()),
@@ -308,7 +309,8 @@ const SETTINGS: &str = "
 
 /// Keys the connection: 64 hex digits of key and 32 of salt, so that key and file belong together and a file whose
 /// first bytes were wiped still opens. Every parameter is set, so that no process-wide default of SQLCipher matters.
-fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusqlite::Result<()> {
+pub(crate) fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusqlite::Result<()> {
+    let _settled = defaults::settled();
     encryption.key.expose_hex_with_salt(|text| key(connection, text))?;
     connection.execute_batch(&format!(
         "PRAGMA cipher_compatibility = 4;
@@ -325,7 +327,7 @@ fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusq
     unsafe_code,
     reason = "rusqlite keys only through SQL text, where a key must never stand"
 )]
-fn key(connection: &rusqlite::Connection, text: &[u8]) -> rusqlite::Result<()> {
+pub(crate) fn key(connection: &rusqlite::Connection, text: &[u8]) -> rusqlite::Result<()> {
     let length = i32::try_from(text.len()).map_err(|_| rusqlite::Error::InvalidQuery)?;
     // SAFETY: the handle is open for as long as `connection` is borrowed, and no statement runs on it; sqlite3_key_v2
     // copies `length` bytes and keeps no pointer ("SQLCipher API", sqlite3_key_v2).

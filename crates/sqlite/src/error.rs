@@ -81,6 +81,20 @@ pub enum StoreError {
         /// SQLite's words.
         message: String,
     },
+    /// A copy does not hold what its source holds.
+    #[error("the copy {path} is not what it was made from: {what}")]
+    CopyDiffers {
+        /// The copy.
+        path: PathBuf,
+        /// What differs: a table, the schema, a number in the header.
+        what: String,
+    },
+    /// Long work was told to stop, and did.
+    #[error("the work on {path} was interrupted")]
+    Interrupted {
+        /// The data file.
+        path: PathBuf,
+    },
     /// The store was closed.
     #[error("{path} is closed")]
     Closed {
@@ -133,6 +147,7 @@ impl StoreError {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt { path },
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy { path },
             ErrorCode::DiskFull => Self::Full { path },
+            ErrorCode::OperationInterrupted => Self::Interrupted { path },
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => Self::Denied { path },
             ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory => Self::Io {
                 path,

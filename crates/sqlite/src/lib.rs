@@ -14,6 +14,10 @@
 //! | `batch`      | many requests in one transaction, each standing or falling alone         |
 //! | `log`        | keeping the write-ahead log short                                        |
 //! | `cache`      | the page-cache budget of the process                                     |
+//! | `copy`       | a whole database into a new file, plain or encrypted                     |
+//! | `digest`     | what a database holds, to compare it with its copy                       |
+//! | `watched`    | long statements: progress, and stopping them                             |
+//! | `defaults`   | SQLCipher's process-wide defaults, and whose turn it is with them        |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -21,6 +25,9 @@ mod batch;
 mod cache;
 mod completion;
 mod connection;
+mod copy;
+mod defaults;
+mod digest;
 mod error;
 mod exit;
 mod log;
@@ -30,11 +37,13 @@ mod queue;
 mod store;
 mod tamper;
 mod value;
+mod watched;
 
 pub use batch::{Step, StepResult};
 pub use cache::set_budget;
 pub use completion::{Completion, Outcome, RequestId, Sink};
 pub use connection::Connection;
+pub use copy::{CopyJob, copy_database};
 pub use error::StoreError;
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use store::{Stats, Store};

@@ -5,11 +5,14 @@
 //! | `pool`  | the threads: made on demand, bounded, gone when idle                    |
 //! | `queue` | what waits for one store's writer, and how much makes one transaction   |
 //! | `exit`  | where threads stop when the process exits                               |
+//! | `watch` | how far long work is, and whether it is to stop                         |
 
 #![deny(unsafe_code)]
 
 pub mod exit;
 pub mod pool;
 mod queue;
+mod watch;
 
 pub use queue::{Job, Place, Queue};
+pub use watch::{Progress, Watch};

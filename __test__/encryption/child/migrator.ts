@@ -1,0 +1,29 @@
+/**
+ * One migration, on a disk that kills the process somewhere in between.
+ *
+ *     migrator.ts <key file> <source> <kill at> <moment> <phase>
+ *
+ * `kill at` counts changes of the disk, 0 for none; `phase` is where the copy itself is killed, at its first report.
+ */
+import { writeSync } from 'node:fs'
+import { migrate } from '../../../src/encryption/migrate.js'
+import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
+import { type Moment, mortalDisk } from './mortal-disk.js'
+
+const [keyFile = '', source = '', killAt = '', moment = '', phase = ''] = process.argv.slice(2)
+const keys = await openMasterKeyFile(keyFile, [])
+const { outcome, undone } = await migrate(
+  {
+    source,
+    subject: { family: 'sqlite_tenant', tenant: 'demo' },
+    profile: 'sqlcipher-4',
+    keys,
+    validate: true,
+    retireSource: true,
+    onProgress: (_path, progress) => {
+      if (progress.phase === phase) process.kill(process.pid, 'SIGKILL')
+    },
+  },
+  mortalDisk(Number(killAt), moment as Moment),
+)
+writeSync(1, `${outcome}${undone ? ' undone' : ''}\n`)

@@ -1,0 +1,131 @@
+//! Long work on whole files, for the `encryption` commands: off the JavaScript thread, with progress, and cancellable.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use napi::Env;
+use napi::bindgen_prelude::{ClassInstance, Function, Uint8Array};
+use napi::threadsafe_function::ThreadsafeFunctionCallMode;
+use napi_derive::napi;
+use nimbus_sqlite::CopyJob;
+use nimbus_threads::{Progress, Watch, pool};
+
+use crate::failure::NativeFailure;
+use crate::keys::Dek;
+use crate::store::encryption_of;
+
+/// A database file and how it is encrypted; without DEK it is plain.
+#[napi(object, object_to_js = false)]
+pub struct NativeDatabaseFile<'env> {
+    /// The data file.
+    pub path: String,
+    /// The file's DEK.
+    pub dek: Option<ClassInstance<'env, Dek>>,
+    /// 16 bytes.
+    pub file_id: Option<Uint8Array>,
+    /// The cipher profile.
+    pub profile: Option<String>,
+}
+
+/// News of long work: how far it is, or, with `ended`, that it is over, with `failure` or without.
+#[napi(object, object_from_js = false)]
+pub struct NativeWorkEvent {
+    /// What is being done.
+    pub phase: Option<&'static str>,
+    /// Bytes of this phase that are done.
+    pub done_bytes: Option<f64>,
+    /// Bytes of this phase.
+    pub total_bytes: Option<f64>,
+    /// Whether this is the last event.
+    pub ended: bool,
+    /// What failed; `interrupted` after `cancel`.
+    pub failure: Option<NativeFailure>,
+}
+
+/// Long work under way.
+#[napi]
+pub struct NativeWork {
+    watch: Arc<Watch>,
+}
+
+#[napi]
+impl NativeWork {
+    /// Asks the work to stop; its last event says when it has.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.watch.cancel();
+    }
+}
+
+/// Copies a SQLite database, from plain to encrypted or back, into a file that does not exist. With `validate` both are read
+/// again in full and compared.
+///
+/// Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `target_exists`, `file_busy`, `file_corrupt`,
+/// `interrupted`, `statement`, `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn copy_database(
+    env: Env,
+    source: NativeDatabaseFile,
+    target: NativeDatabaseFile,
+    validate: bool,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    let encryption = |file: &NativeDatabaseFile| {
+        encryption_of(env, file.dek.as_ref(), file.file_id.as_ref(), file.profile.as_deref())
+    };
+    let job = CopyJob {
+        source_encryption: encryption(&source)?,
+        target_encryption: encryption(&target)?,
+        source: PathBuf::from(source.path),
+        target: PathBuf::from(target.path),
+        validate,
+    };
+    begin(on_event, move |watch| {
+        nimbus_sqlite::copy_database(&job, watch).map_err(NativeFailure::from)
+    })
+}
+
+/// Runs `work` on a native thread; its news go to `on_event`.
+fn begin(
+    on_event: Function<NativeWorkEvent, ()>,
+    work: impl FnOnce(&Arc<Watch>) -> Result<(), NativeFailure> + Send + 'static,
+) -> napi::Result<NativeWork> {
+    // Weak: `src/native.ts` keeps the event loop alive while somebody waits, and only then.
+    let callback = on_event
+        .build_threadsafe_function::<NativeWorkEvent>()
+        .weak::<true>()
+        .build_callback(|context| Ok(context.value))?;
+    let callback = Arc::new(callback);
+    let news = Arc::clone(&callback);
+    let watch = Arc::new(Watch::new(move |progress| {
+        // Refused only when the environment is going away, and with it everybody who waits.
+        let _ = news.call(progress.into(), ThreadsafeFunctionCallMode::NonBlocking);
+    }));
+    let watched = Arc::clone(&watch);
+    pool::ADMIN.run(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&watched)));
+        let failure = outcome.unwrap_or_else(|_| Err(NativeFailure::panicked())).err();
+        let last = NativeWorkEvent {
+            phase: None,
+            done_bytes: None,
+            total_bytes: None,
+            ended: true,
+            failure,
+        };
+        let _ = callback.call(last, ThreadsafeFunctionCallMode::NonBlocking);
+    });
+    Ok(NativeWork { watch })
+}
+
+impl From<Progress> for NativeWorkEvent {
+    fn from(progress: Progress) -> Self {
+        Self {
+            phase: Some(progress.phase),
+            done_bytes: Some(progress.done_bytes as f64),
+            total_bytes: Some(progress.total_bytes as f64),
+            ended: false,
+            failure: None,
+        }
+    }
+}

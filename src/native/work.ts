@@ -1,0 +1,61 @@
+/** Long work on whole files, on native threads: with progress, and told to stop by a signal. */
+import type * as Addon from '../../index.js'
+import { addon } from './addon.js'
+import { fromFailure, guard } from './failure.js'
+import { keepAlive } from './requests.js'
+import type { StoreEncryption } from './sqlite-store.js'
+
+/** A SQLite file; without `encryption` it is plain. */
+export interface SqliteFile {
+  path: string
+  encryption?: StoreEncryption | undefined
+}
+
+export interface WorkOptions {
+  /** Aborted: the work stops as soon as it can and rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+  onProgress?: ((progress: { phase: string; doneBytes: number; totalBytes: number }) => void) | undefined
+}
+
+/**
+ * Copies a SQLite database, from plain to encrypted or back, into a file that does not exist; its log is folded in before. With
+ * `validate` both are read again and compared. Durable when it resolves; what is at the target after a failure is the
+ * caller's to remove. Rejects with `data_missing`, `target_exists`, `file_busy`, `file_corrupt`, `disk_full`,
+ * `data_dir_unwritable`, `io_error`, or `StatementError` for a schema that SQLite alone does not understand.
+ */
+export function copySqlite(
+  source: SqliteFile,
+  target: SqliteFile,
+  { validate, ...options }: WorkOptions & { validate: boolean },
+): Promise<void> {
+  const file = ({ path, encryption }: SqliteFile) => ({ path, ...encryption })
+  return longWork(options, (onEvent) => addon.copyDatabase(file(source), file(target), validate, onEvent))
+}
+
+/** Work on a native thread, from its beginning to its last event. */
+async function longWork(
+  { signal, onProgress }: WorkOptions,
+  begin: (onEvent: (event: Addon.NativeWorkEvent) => void) => Addon.NativeWork,
+): Promise<void> {
+  signal?.throwIfAborted()
+  keepAlive.hold()
+  let cancel: (() => void) | undefined
+  try {
+    const failure = await new Promise<Addon.NativeFailure | undefined>((resolve) => {
+      const work = guard(() =>
+        begin(({ ended, failure: why, phase = '', doneBytes = 0, totalBytes = 0 }) => {
+          if (ended) resolve(why)
+          else onProgress?.({ phase, doneBytes, totalBytes })
+        }),
+      )
+      cancel = () => work.cancel()
+      signal?.addEventListener('abort', cancel)
+    })
+    if (failure === undefined) return
+    if (failure.code === 'interrupted') signal?.throwIfAborted()
+    throw fromFailure(failure)
+  } finally {
+    if (cancel !== undefined) signal?.removeEventListener('abort', cancel)
+    keepAlive.release()
+  }
+}
