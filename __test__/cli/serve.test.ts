@@ -7,6 +7,30 @@ import { allBytes, snapshot } from '../support/tree.js'
 
 const notes = '/api/tenants/demo/documents'
 
+describe('a server with tenants on redb', () => {
+  it('keeps what it was given, encrypted, through a kill and a start', async () => {
+    const home = newHome()
+    const args = ['--tenant-provider', 'redb']
+    const first = await startServer(home, args)
+    const created = await first.request('POST', '/api/tenants', { id: 'demo' })
+    expect(created.body).toMatchObject({ id: 'demo', provider: 'redb', encrypted: true })
+    const inserted = await first.request('POST', notes, { table: 'notes', fields: { title: 'plaintext to look for' } })
+    expect(inserted.status).toBe(201)
+    first.process.kill('SIGKILL')
+    await first.finished
+    const second = await startServer(home, args)
+    expect((await second.request('GET', `${notes}/notes/${inserted.body.id}`)).body).toEqual(inserted.body)
+    const status = await second.request('GET', '/debug/encryption/status')
+    const entry = { state: 'encrypted', cipher: 'aes-256-gcm-siv', profile: 'sealed-redb-1', family: 'embedded_redb' }
+    expect(status.body).toMatchObject({
+      encrypted_families: expect.arrayContaining(['embedded_redb']),
+      files: expect.arrayContaining([expect.objectContaining(entry)]),
+    })
+    expect(await second.stop()).toMatchObject({ code: 0, signal: null })
+    expect(allBytes(home.dataDir).includes('plaintext to look for')).toBe(false)
+  })
+})
+
 describe.each([
   ['encrypted', newHome, (home: ReturnType<typeof newHome>) => home.env],
   ['plain', newHome, plainEnv],

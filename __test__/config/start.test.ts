@@ -162,7 +162,12 @@ describe('settings of a provider that is not selected', () => {
 })
 
 describe('providers', () => {
-  it.each(['redb', 'libsql-replica', 'postgres', 'mysql'])(
+  it.each(['sqlite', 'redb'])('takes tenant provider %s', (name) => {
+    expect(resolveStartConfig(['--tenant-provider', name], {}).tenantProvider).toBe(name)
+    expect(resolveStartConfig([], { NIMBUS_TENANT_PROVIDER: name }).tenantProvider).toBe(name)
+  })
+
+  it.each(['libsql-replica', 'postgres', 'mysql'])(
     'says that tenant provider %s is not available, and what is',
     (name) => {
       const error = failureOf(() => resolveStartConfig(['--tenant-provider', name], {}))

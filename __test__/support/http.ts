@@ -57,7 +57,7 @@ export async function startTestApp(limits?: AdmissionLimits): Promise<TestApp> {
   let logged = ''
   const app = createApp({
     tenants,
-    posture: postureOf(undefined),
+    posture: postureOf({ encryption: undefined, tenantProvider: 'sqlite' }),
     tokens: { accepts: (token) => token === TOKEN },
     log: createLogger({ write: (line) => (logged += line) }),
     ...(limits !== undefined && { limits }),

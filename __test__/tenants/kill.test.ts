@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest'
 import type { TenantProvider } from '../../src/tenants/contract.js'
 import { startChild } from '../support/child.js'
 import { allDocuments, fieldsOf } from './contract/home.js'
-import { MODES, makeSqliteHome } from './sqlite-home.js'
+import { type Kind, KINDS, MODES, makeFileHome } from './file-home.js'
+import { checkIndexes } from './redb-checker.js'
 
 const STORM = new URL('./child/storm.ts', import.meta.url)
 const ROUNDS = 5
@@ -12,8 +13,8 @@ const ROUNDS = 5
 /** What the child said before it died, by word; each with the line's other words. */
 type Said = Map<string, string[][]>
 
-async function stormUntilKilled(directory: string, keyFile: string, round: number, afterMs: number): Promise<Said> {
-  const child = startChild(STORM, [directory, keyFile, String(round)])
+async function stormUntilKilled(args: readonly string[], afterMs: number): Promise<Said> {
+  const child = startChild(STORM, args)
   let output = ''
   let errors = ''
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text))
@@ -59,21 +60,24 @@ async function checkTenants(provider: TenantProvider, said: Said): Promise<void>
   }
 }
 
-describe.each(MODES)('tenants, %s,', (mode) => {
+const CASES = KINDS.flatMap((kind) => MODES.map((mode) => [kind, mode] as const))
+
+describe.each(CASES)('tenants on %s, %s,', (kind: Kind, mode) => {
   it('are whole after a kill at any moment, with everything that was acknowledged', async () => {
-    const home = await makeSqliteHome(mode)
+    const home = await makeFileHome(kind, mode)
     const provider = await home.open()
     await provider.create('storm')
     await provider.close()
     const keyFile = mode === 'plain' ? '' : home.keyFile
     let documents = 0
     for (let round = 0; round < ROUNDS; round++) {
-      const said = await stormUntilKilled(home.directory, keyFile, round, 40 + Math.random() * 200)
+      const said = await stormUntilKilled([kind, home.directory, keyFile, String(round)], 40 + Math.random() * 200)
       const survivor = await home.open()
       await checkDocuments(survivor, said)
       await checkTenants(survivor, said)
       documents += first(said.get('inserted')).length
       await survivor.close()
+      if (kind === 'redb') expect(await checkIndexes(home, 'storm')).toBeGreaterThan(0)
     }
     expect(documents).toBeGreaterThan(ROUNDS * 20)
   }, 120_000)

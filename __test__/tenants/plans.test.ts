@@ -6,7 +6,7 @@ import type { TableSchemaInput } from '../../src/tenants/schema.js'
 import type { Position } from '../../src/tenants/sort-key.js'
 import { compile } from '../../src/tenants/sqlite/compile.js'
 import { SqliteTenant } from '../../src/tenants/sqlite/tenant.js'
-import { makeSqliteHome } from './sqlite-home.js'
+import { makeSqliteHome } from './file-home.js'
 
 const SCHEMA: TableSchemaInput = {
   indexes: [

@@ -145,6 +145,17 @@ describe('a pool', () => {
     expect(log).toEqual(['open a', 'left', 'close a', 'open a'])
   })
 
+  it('opens anew what was spent while nobody but a peeker used it', async () => {
+    const { pool, log } = makePool()
+    await pool.use('a', async () => undefined)
+    const peeked = pool.peek('a') ?? expect.fail('it is open')
+    peeked.isSpent = true
+    expect(pool.peek('a')).toBeUndefined()
+    const again = await Promise.all([1, 2].map(() => pool.use('a', async (thing) => thing)))
+    expect(new Set([peeked, ...again]).size).toBe(2)
+    expect(log).toEqual(['open a', 'close a', 'open a'])
+  })
+
   it('finishes running work before it closes, and takes on no more', async () => {
     const { pool, log } = makePool()
     const work = pool.use('a', async (thing) => {

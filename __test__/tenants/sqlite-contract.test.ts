@@ -1,5 +1,5 @@
 /** The SQLite provider keeps the document contract, encrypted and plain. */
 import { describeTenantContract } from './contract-suite.js'
-import { MODES, makeSqliteHome } from './sqlite-home.js'
+import { MODES, makeSqliteHome } from './file-home.js'
 
 for (const mode of MODES) describeTenantContract(`SQLite, ${mode}`, () => makeSqliteHome(mode))

@@ -27,12 +27,12 @@ import { SqliteTenant } from '../../src/tenants/sqlite/tenant.js'
 import { rejectionOf } from '../support/failure.js'
 import { writeIn } from '../support/directory.js'
 import { allDocuments, fieldsOf } from './contract/home.js'
-import { MODES, type SqliteHome, makeSqliteHome } from './sqlite-home.js'
+import { MODES, type FileHome, makeSqliteHome } from './file-home.js'
 
 const subjectOf = (tenant: string): FileSubject => ({ family: 'sqlite_tenant', tenant })
 
 /** Tenants with one document each, closed. */
-async function makeTenants(home: SqliteHome, ...tenants: string[]): Promise<void> {
+async function makeTenants(home: FileHome, ...tenants: string[]): Promise<void> {
   const provider = await home.open()
   for (const tenant of tenants) {
     await provider.create(tenant)
@@ -56,7 +56,7 @@ function overwrite(file: string, at: number, bytes: Uint8Array): void {
   closeSync(descriptor)
 }
 
-async function tenantsOf(home: SqliteHome): Promise<string[]> {
+async function tenantsOf(home: FileHome): Promise<string[]> {
   const provider = await home.open()
   const { tenants } = await provider.list({})
   for (const { id } of tenants) {
@@ -159,7 +159,7 @@ describe.each(MODES)('the files of a tenant, %s', (mode) => {
 })
 
 describe('a start finds a plain tenant', () => {
-  const states: [string, (home: SqliteHome) => void, boolean][] = [
+  const states: [string, (home: FileHome) => void, boolean][] = [
     ['announced', (home) => writeIn(home.directory, 'new.sqlite3.creating', ''), false],
     [
       'half made',
@@ -209,11 +209,11 @@ describe('a start finds a plain tenant', () => {
 })
 
 describe('a start finds an encrypted tenant', () => {
-  const half = (home: SqliteHome) => {
+  const half = (home: FileHome) => {
     if (home.keys === undefined) return expect.fail('no keys')
     return createProtected(home.fileOf('new'), subjectOf('new'), home.keys, 'sqlcipher-4-sha256')
   }
-  const states: [string, (home: SqliteHome) => Promise<void>][] = [
+  const states: [string, (home: FileHome) => Promise<void>][] = [
     ['announced', async (home) => (await half(home)).dek.close()],
     [
       'half made',
@@ -253,7 +253,7 @@ describe('a start finds an encrypted tenant', () => {
 })
 
 describe('a start is refused, naming the file and touching nothing,', () => {
-  const cases: [string, 'plain' | 'encrypted', (home: SqliteHome) => void, object][] = [
+  const cases: [string, 'plain' | 'encrypted', (home: FileHome) => void, object][] = [
     [
       'for a plaintext file while encryption is on',
       'encrypted',

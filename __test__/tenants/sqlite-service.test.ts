@@ -7,7 +7,7 @@ import type { StoredDocument, TenantStore } from '../../src/tenants/contract.js'
 import { runChild } from '../support/child.js'
 import { rejectionOf } from '../support/failure.js'
 import { allDocuments, fieldsOf } from './contract/home.js'
-import { MODES, makeSqliteHome } from './sqlite-home.js'
+import { MODES, makeSqliteHome } from './file-home.js'
 
 const SECOND_OPENER = new URL('./child/second-opener.ts', import.meta.url)
 

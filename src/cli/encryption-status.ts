@@ -27,7 +27,7 @@ export const encryptionStatus: Command = {
       { path: config.dataDir, holds: 'tenants' },
       { path: config.controlDataDir, holds: 'control_plane' },
     ])
-    const status: EncryptionStatus = { ...postureOf(config.encryption), files }
+    const status: EncryptionStatus = { ...postureOf(config), files }
     context.print(context.format === 'json' ? `${JSON.stringify(status)}\n` : statusText(status, config.dataDir))
     return files.every(({ state }) => state === 'encrypted') ? 0 : ERROR_CODES.manifest_altered.exitCode
   },

@@ -135,7 +135,7 @@ export const SETTINGS = [
     ...everywhere('tenant_provider'),
     kind: 'choice',
     choices: ['sqlite', 'redb', 'libsql-replica', 'postgres', 'mysql'],
-    served: ['sqlite'],
+    served: ['sqlite', 'redb'],
     fallback: 'sqlite',
     group: 'Storage',
     help: 'Where the documents of tenants live.',

@@ -22,7 +22,7 @@ export interface AwsKmsConfig {
 export interface StorageConfig {
   readonly dataDir: string
   readonly controlDataDir: string
-  readonly tenantProvider: 'sqlite'
+  readonly tenantProvider: 'sqlite' | 'redb'
   readonly encryption: EncryptionConfig | undefined
 }
 
@@ -42,7 +42,8 @@ export function storageConfig(values: Settled): StorageConfig {
   return {
     dataDir,
     controlDataDir: values.text('control_data_dir', () => dataDir),
-    tenantProvider: 'sqlite',
+    // The others are not served: `providers.ts` has refused them.
+    tenantProvider: values.text('tenant_provider') === 'redb' ? 'redb' : 'sqlite',
     encryption: encryptionConfig(values),
   }
 }

@@ -1,5 +1,5 @@
 /** What the configuration says about encryption, without a key: the head of `nimbus encryption status`. */
-import type { EncryptionConfig } from '../config/storage.js'
+import type { EncryptionConfig, StorageConfig } from '../config/storage.js'
 import type { EncryptedFamily, FileStatus } from '../encryption/status.js'
 import type { ProviderDescriptor } from '../keys/provider.js'
 
@@ -17,11 +17,19 @@ export interface EncryptionStatus extends EncryptionPosture {
   readonly files: readonly FileStatus[]
 }
 
-export function postureOf(encryption: EncryptionConfig | undefined): EncryptionPosture {
+const TENANT_FAMILIES = {
+  sqlite: 'embedded_sqlite',
+  redb: 'embedded_redb',
+} as const satisfies Record<StorageConfig['tenantProvider'], EncryptedFamily>
+
+export function postureOf({
+  encryption,
+  tenantProvider,
+}: Pick<StorageConfig, 'encryption' | 'tenantProvider'>): EncryptionPosture {
   if (encryption === undefined) return { enabled: false, encrypted_families: [], descriptor: { status: 'disabled' } }
   return {
     enabled: true,
-    encrypted_families: ['embedded_sqlite'],
+    encrypted_families: [TENANT_FAMILIES[tenantProvider]],
     descriptor: { status: 'enabled', ...descriptorOf(encryption) },
   }
 }

@@ -6,7 +6,7 @@ import type { StartConfig, TlsConfig } from '../config/start.js'
 import { NimbusError, systemErrorCode } from '../errors.js'
 import { openKeyProvider } from '../keys/open.js'
 import { FileLock, createDirectory, hardenProcess, lockedMemory } from '../native.js'
-import { createSqliteProvider } from '../tenants/sqlite/provider.js'
+import { createTenantProvider } from '../tenants/create.js'
 import { AdminToken } from './admin-token.js'
 import { createApp } from './app.js'
 import type { App } from './app-types.js'
@@ -66,7 +66,7 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
     for (const warning of keys.warnings) log.warn(warning)
   }
 
-  const tenants = createSqliteProvider({ directory: dataDir, keys })
+  const tenants = createTenantProvider(config.tenantProvider, { directory: dataDir, keys })
   undo.push(() => tenants.close())
   await tenants.start()
   warnOfUnlockedKeys(log)
@@ -74,7 +74,7 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
   const tokens = AdminToken.loadOrCreate(config.authTokenFile)
   for (const warning of tokens.warnings()) log.warn(warning)
 
-  const app = createApp({ tenants, posture: postureOf(encryption), tokens, log, tls })
+  const app = createApp({ tenants, posture: postureOf(config), tokens, log, tls })
   undo.push(() => closeWithin(app, GRACE_MS))
   return listen(app, config)
 }

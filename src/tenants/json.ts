@@ -55,9 +55,18 @@ export function parseJson(text: string): JsonValue {
 
 /** The fields of a stored document. */
 export function parseFields(text: string): JsonObject {
-  const value = parseJson(text)
+  const value = parseStored(text)
   if (isJsonObject(value)) return value
   throw new NimbusError('file_corrupt', 'a stored document is not a JSON object')
+}
+
+/** `undefined` for what is not JSON. */
+function parseStored(text: string): JsonValue | undefined {
+  try {
+    return parseJson(text)
+  } catch {
+    return undefined
+  }
 }
 
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g

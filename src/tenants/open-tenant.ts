@@ -1,12 +1,14 @@
 /** One open tenant of a local file, as `documents.ts` uses it: what a request says has been checked when it comes here. */
 import type { Operation, OperationResult, StoredDocument } from './contract.js'
-import type { NimbusError } from '../errors.js'
+import { NimbusError } from '../errors.js'
 import type { CheckedSelection } from './query.js'
 import type { TableSchema } from './schema.js'
 import type { Position } from './sort-key.js'
 
 /** Of documents, in bytes; beyond it an answer ends early. */
 export const MAX_ANSWER_BYTES = 16 * 1_048_576
+
+const MAX_TABLES = 1_000
 
 export interface Answer {
   readonly documents: StoredDocument[]
@@ -67,4 +69,10 @@ export class TenantSpentError extends Error {
   constructor(cause: unknown) {
     super('the tenant must be opened anew', { cause })
   }
+}
+
+/** Every table costs memory and time whenever the tenant is opened. @throws `invalid_request` if there are too many already */
+export function requireRoom(tables: number): void {
+  if (tables < MAX_TABLES) return
+  throw new NimbusError('invalid_request', `the tenant has ${MAX_TABLES} tables, which is the most`, { path: 'table' })
 }

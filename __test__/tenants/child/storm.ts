@@ -1,10 +1,12 @@
 /** A process that creates tenants, writes to them and deletes them until it is killed, and says what was acknowledged. */
+import { setTimeout as delay } from 'node:timers/promises'
 import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
+import { createRedbProvider } from '../../../src/tenants/redb/provider.js'
 import { createSqliteProvider } from '../../../src/tenants/sqlite/provider.js'
 
-const [directory = '', keyFile = '', round = ''] = process.argv.slice(2)
+const [kind = '', directory = '', keyFile = '', round = ''] = process.argv.slice(2)
 const keys = keyFile === '' ? undefined : await openMasterKeyFile(keyFile, [directory])
-const provider = createSqliteProvider({ directory, keys })
+const provider = (kind === 'redb' ? createRedbProvider : createSqliteProvider)({ directory, keys })
 await provider.start()
 
 /** One line, written in one piece: a kill leaves it whole or not at all. */
@@ -29,6 +31,19 @@ async function writeForEver(writer: number): Promise<void> {
   }
 }
 
+/** Indexes come and go beside the writing, one of them unique. */
+async function changeSchemas(): Promise<void> {
+  const store = await provider.open('storm')
+  const kept = { name: 'by_writer', fields: ['writer', 'n'] }
+  const unique = { name: 'one', fields: ['round', 'writer', 'n'], unique: true }
+  for (;;) {
+    await store.putSchema('posts', { indexes: [kept, unique] })
+    await delay(10)
+    await store.putSchema('posts', { indexes: [kept, { name: 'by_patch', fields: ['patched'] }] })
+    await delay(10)
+  }
+}
+
 async function comeAndGo(): Promise<void> {
   for (let n = 0; ; n++) {
     const id = `t${round}-${n}`
@@ -44,4 +59,4 @@ async function comeAndGo(): Promise<void> {
   }
 }
 
-await Promise.all([comeAndGo(), ...Array.from({ length: 8 }, (_, writer) => writeForEver(writer))])
+await Promise.all([comeAndGo(), changeSchemas(), ...Array.from({ length: 8 }, (_, writer) => writeForEver(writer))])

@@ -1,5 +1,6 @@
 /** What a kind of database is to the provider that keeps each tenant in a file of its own. */
 import type { Protected } from '../../encryption/protect.js'
+import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
 import type { FileSubject, TenantFamily } from '../../keys/subject.js'
 import type { TenantProvider, TenantStats } from '../contract.js'
@@ -38,4 +39,19 @@ export interface Engine {
 
   /** Refuses a plain file by its beginning, as far as that tells. The file is not served yet. */
   checkHead(path: string): Promise<void>
+}
+
+export function notATenant(path: string, why: string): NimbusError {
+  return new NimbusError('file_corrupt', `${path} is not a tenant of nimbus: ${why}`, {
+    path,
+    remediation: 'Move the file out of the data directory, or restore the tenant from the backup.',
+  })
+}
+
+export function laterLayout(path: string, layout: unknown, known: number): NimbusError {
+  return new NimbusError(
+    'unsupported_for_provider',
+    `${path} has layout ${String(layout)}; this version of nimbus knows ${known}`,
+    { path, remediation: 'Start the version of nimbus that wrote it, or a later one.' },
+  )
 }

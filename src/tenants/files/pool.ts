@@ -87,7 +87,7 @@ export class Pool<T> {
       if (this.#isClosed) throw new NimbusError('shutting_down', 'the server is stopping')
       const entry = this.#entries.get(id)
       if (entry?.closing !== undefined) await entry.closing
-      else if (entry !== undefined && this.#isSpent(entry)) await this.#release()
+      else if (entry !== undefined && this.#isSpent(entry)) await this.#renew(id, entry)
       else if (entry !== undefined) return joined(entry)
       else if (this.#entries.size < this.#options.maxOpen) return joined(this.#open(id))
       else await this.#makeRoom()
@@ -141,6 +141,11 @@ export class Pool<T> {
       this.#notifyReleased()
     })()
     return entry.closing
+  }
+
+  /** Who only peeks is no user: what is spent by a peek may have nobody who leaves it. */
+  #renew(id: string, entry: Entry<T>): Promise<void> {
+    return isIdle(entry) ? this.#close(id, entry) : this.#release()
   }
 
   #isSpent({ opened }: Entry<T>): boolean {

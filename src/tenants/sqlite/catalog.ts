@@ -2,12 +2,10 @@
 import { NimbusError } from '../../errors.js'
 import { type SqliteStore, StatementError, type Step } from '../../native.js'
 import { type JsonValue, isJsonObject, parseJson } from '../json.js'
+import { requireRoom } from '../open-tenant.js'
 import { decodeSchema } from '../schema.js'
 import type { SchemaChange } from './schema-change.js'
 import { type DocumentTable, createDocsSql } from './table.js'
-
-/** Every table costs SQLite memory and time whenever the tenant is opened. */
-const MAX_TABLES = 1_000
 
 export class Catalog {
   readonly #store: SqliteStore
@@ -60,11 +58,7 @@ export class Catalog {
   }
 
   async #make(name: string): Promise<DocumentTable> {
-    if (this.#tables.size + this.#making.size >= MAX_TABLES) {
-      throw new NimbusError('invalid_request', `the tenant has ${MAX_TABLES} tables, which is the most`, {
-        path: 'table',
-      })
-    }
+    requireRoom(this.#tables.size + this.#making.size)
     this.#lastId += 1
     const table: DocumentTable = { id: this.#lastId, name, schema: undefined, keys: new Map(), indexes: new Map() }
     await this.#write([

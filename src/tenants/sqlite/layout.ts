@@ -1,6 +1,6 @@
 /** What a tenant's file holds besides its documents: who made it, in which layout, and the catalog of its tables. */
-import { NimbusError } from '../../errors.js'
 import type { SqliteStore, Step } from '../../native.js'
+import { laterLayout, notATenant } from '../files/engine.js'
 
 /** `NIMB`, in the file's header ("The Database Header", offset 68): a SQLite file without it is somebody else's. */
 export const APPLICATION_ID = 0x4e49_4d42
@@ -31,18 +31,9 @@ export function layoutSteps(createdAt: number): Step[] {
 
 /** Refuses a file that is no tenant, or one that a later version of nimbus has written. */
 export function requireLayout(applicationId: unknown, layoutVersion: unknown, path: string): void {
-  if (applicationId !== APPLICATION_ID) {
-    throw new NimbusError('file_corrupt', `${path} is not a tenant of nimbus: its application id is another`, {
-      path,
-      remediation: 'Move the file out of the data directory, or restore the tenant from the backup.',
-    })
-  }
+  if (applicationId !== APPLICATION_ID) throw notATenant(path, 'its application id is another')
   if (layoutVersion === LAYOUT_VERSION) return
-  throw new NimbusError(
-    'unsupported_for_provider',
-    `${path} has layout ${String(layoutVersion)}; this version of nimbus knows ${LAYOUT_VERSION}`,
-    { path, remediation: 'Start the version of nimbus that wrote it, or a later one.' },
-  )
+  throw laterLayout(path, layoutVersion, LAYOUT_VERSION)
 }
 
 /** What `requireLayout` wants to know of an open file. */
