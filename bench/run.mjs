@@ -1,15 +1,15 @@
-/** `npm run bench [-- name...]`: builds, installs the peers, runs the benchmarks, prints their tables, keeps them as JSON. */
+/** `npm run bench [-- [--tenant-provider redb] name...]`: builds, installs the peers, runs the benchmarks, prints their tables, keeps them as JSON. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { startBuild } from '../scripts/build.mjs'
 import { stage } from '../scripts/stage.mjs'
 import { durableAppendMs } from './harness/disk.mjs'
 import { installPeers } from './harness/peers.mjs'
 import { milliseconds, printTables } from './harness/tables.mjs'
 
-/** Each module exports `run()`, which answers with `{ figures, tables }`: everything measured, and what is printed of it. */
+/** Each module exports `run(options)`, which answers with `{ figures, tables }`: everything measured, and what is printed of it. */
 const benchmarks = {
   aead: () => import('./aead/run.mjs'),
   'group-commit': () => import('./server/group-commit.mjs'),
@@ -19,7 +19,17 @@ const benchmarks = {
   'cold-start': () => import('./cli/cold-start.mjs'),
 }
 
-const names = argv.length > 2 ? argv.slice(2) : Object.keys(benchmarks)
+const { values, positionals } = parseArgs({
+  options: { 'tenant-provider': { type: 'string', default: 'sqlite' } },
+  allowPositionals: true,
+})
+const tenantProvider = values['tenant-provider']
+const names = positionals.length > 0 ? positionals : Object.keys(benchmarks)
+const onlyOnSqlite = names.filter((name) => !['group-commit', 'point-read'].includes(name))
+if (tenantProvider !== 'sqlite' && onlyOnSqlite.length > 0) {
+  console.error(`These are measured on sqlite only: ${onlyOnSqlite.join(', ')}.`)
+  process.exit(2)
+}
 const unknown = names.filter((name) => !(name in benchmarks))
 if (unknown.length > 0) {
   console.error(`There is no benchmark ${unknown.join(', ')}; there are: ${Object.keys(benchmarks).join(', ')}.`)
@@ -42,10 +52,10 @@ for (const name of names) {
   const appendMs = durableAppendMs(results)
   console.log(`\n${name}, on a disk where an append is durable after ${milliseconds(appendMs)} ...`)
   const { run } = await benchmarks[name]()
-  const { figures, tables } = await run()
+  const { figures, tables } = await run({ tenantProvider })
   writeFileSync(
     `${results}${name}.json`,
-    `${JSON.stringify({ name, machine: { ...machine, durableAppendMs: appendMs }, figures }, null, 2)}\n`,
+    `${JSON.stringify({ name, tenantProvider, machine: { ...machine, durableAppendMs: appendMs }, figures }, null, 2)}\n`,
   )
   printTables(tables)
 }

@@ -20,17 +20,18 @@ const work = join(root, 'bench/results')
 /**
  * `nimbus start`, or with `main` another script that takes the same arguments.
  *
- * @param {{ encrypted: boolean, main?: string }} options
+ * @param {{ encrypted: boolean, tenantProvider?: string, main?: string }} options
  * @returns {Promise<Server>}
  */
-export async function startNimbus({ encrypted, main = join(root, 'dist/cli/main.js') }) {
+export async function startNimbus({ encrypted, tenantProvider = 'sqlite', main = join(root, 'dist/cli/main.js') }) {
   const folder = makeFolder()
   const keyFile = join(folder, 'master.key')
   const tokenFile = join(folder, 'auth/token')
   writeFileSync(keyFile, randomBytes(32), { mode: 0o400 })
   const encryption = ['--encryption-key-provider', 'master-key-file', '--encryption-master-key-file', keyFile]
   const places = ['--data-dir', join(folder, 'data'), '--auth-token-file', tokenFile, '--port', '0']
-  const server = await startScript([main, 'start', ...places, ...(encrypted ? encryption : [])], folder)
+  const provider = ['--tenant-provider', tenantProvider]
+  const server = await startScript([main, 'start', ...places, ...provider, ...(encrypted ? encryption : [])], folder)
   return { ...server, token: JSON.parse(readFileSync(tokenFile, 'utf8')).token }
 }
 

@@ -18,7 +18,7 @@ const tenants = createSqliteProvider({ directory: config.dataDir, keys })
 await tenants.start()
 const app = createApp({
   tenants: withWritesInTurn(tenants),
-  posture: postureOf(config.encryption),
+  posture: postureOf(config),
   tokens: AdminToken.loadOrCreate(config.authTokenFile),
   log: createLogger(),
   tls: undefined,

@@ -10,8 +10,8 @@ const rounds = 15
 const requestsPerRound = 2000
 const documents = 1000
 
-export async function run() {
-  const nimbus = await startNimbus({ encrypted: true })
+export async function run({ tenantProvider }) {
+  const nimbus = await startNimbus({ encrypted: true, tenantProvider })
   const peer = await startPeer(fileURLToPath(new URL('empty-route.mjs', import.meta.url)))
   const reads = await insertDocuments(nimbus)
   const nothing = [requestBytes({ ...peer, path: '/' })]
@@ -34,7 +34,11 @@ export async function run() {
         title: `Latency of one client (${rounds} rounds of ${requestsPerRound} requests)`,
         columns: ['route', 'p50', 'p99'],
         rows: [
-          ['a document by its id, encrypted', microseconds(median(p50('read'))), microseconds(p99('read'))],
+          [
+            `a document by its id, encrypted, ${tenantProvider}`,
+            microseconds(median(p50('read'))),
+            microseconds(p99('read')),
+          ],
           ['an empty Fastify route', microseconds(median(p50('empty'))), microseconds(p99('empty'))],
           ['difference', microseconds(above), ''],
         ],

@@ -10,7 +10,8 @@ import { EVERYTHING } from './route.js'
 import { Source } from './source.js'
 import { type DocumentTable, type IndexState, documentTable, tableOperation, valuesIn } from './table.js'
 
-/** Of entries, in bytes, that are written together while an index is built: what a build needs in memory. */
+/** Entries that are written together while an index is built, each of its own length: what a build holds in memory. */
+const SLICE_ENTRIES = 4096
 const SLICE_BYTES = 1_048_576
 
 /**
@@ -76,7 +77,7 @@ async function fill(
         slice.push({ table: index.entries, key, value: NOTHING })
         bytes += key.length
       }
-      if (bytes < SLICE_BYTES) continue
+      if (slice.length < SLICE_ENTRIES && bytes < SLICE_BYTES) continue
       await store.write(slice, { durability: 'eventual' })
       slice = []
       bytes = 0
