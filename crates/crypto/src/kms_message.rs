@@ -280,8 +280,8 @@ const fn value_of(digit: u8) -> u32 {
     (upper & digit.wrapping_sub('A' as u32))
         | (lower & digit.wrapping_sub('a' as u32).wrapping_add(26))
         | (decimal & digit.wrapping_sub('0' as u32).wrapping_add(52))
-        | (plus & 62)
-        | (slash & 63)
+        | (plus & 0x3e)
+        | (slash & 0x3f)
         | !(upper | lower | decimal | plus | slash)
 }
 

@@ -32,20 +32,20 @@ impl Home {
         self.directory.path().join(name)
     }
 
-    fn key(&self) -> Option<CopyKey> {
-        Some(CopyKey {
+    fn key(&self) -> CopyKey {
+        CopyKey {
             dek: Arc::clone(&self.dek),
             file_id: FileId([7; 16]),
             dek_generation: 3,
-        })
+        }
     }
 
     fn migrate(&self, source: &Path, target: &Path) -> Result<(), EngineError> {
-        copy(source, None, target, self.key())
+        copy(source, None, target, Some(self.key()))
     }
 
     fn export(&self, source: &Path, target: &Path) -> Result<(), EngineError> {
-        copy(source, self.key(), target, None)
+        copy(source, Some(self.key()), target, None)
     }
 }
 
@@ -67,15 +67,17 @@ fn copy(
 
 fn fill(path: &Path) -> redb::Database {
     let database = redb::Database::create(path).expect("create");
-    for round in 0..3_u64 {
+    for round in 0..3_u8 {
         let transaction = database.begin_write().expect("begin");
         {
             let mut words = transaction.open_table(WORDS).expect("table");
             words.insert("zeros", vec![0; 300_000].as_slice()).expect("insert");
-            words.insert("word", [round as u8; 9_000].as_slice()).expect("insert");
+            words.insert("word", [round; 9_000].as_slice()).expect("insert");
             let mut numbers = transaction.open_table(NUMBERS).expect("table");
             for number in 0..2_000 {
-                numbers.insert(number, (-1, number % 2 == round)).expect("insert");
+                numbers
+                    .insert(number, (-1, number % 2 == u64::from(round)))
+                    .expect("insert");
             }
             let mut many = transaction.open_multimap_table(MANY).expect("table");
             for value in 0..1_000 {
@@ -87,7 +89,10 @@ fn fill(path: &Path) -> redb::Database {
     database
 }
 
-fn contents(path: &Path) -> (Vec<u8>, Vec<(u64, i64, bool)>, Vec<u32>) {
+/// Of the three tables, in order.
+type Contents = (Vec<u8>, Vec<(u64, i64, bool)>, Vec<u32>);
+
+fn contents(path: &Path) -> Contents {
     let database = redb::Database::open(path).expect("open");
     let transaction = database.begin_read().expect("begin");
     let words = transaction.open_table(WORDS).expect("table");
@@ -197,7 +202,7 @@ fn a_copy_that_is_told_to_stop_leaves_nothing() {
         source,
         source_key: None,
         target: home.path("target"),
-        target_key: home.key(),
+        target_key: Some(home.key()),
         validate: true,
     };
     let watch = Watch::new(|_| {});
