@@ -3,11 +3,13 @@
 //! whoever registers the provider.
 
 mod cipher;
+mod file_pages;
 mod mac;
 mod page;
 mod slots;
 
 pub use cipher::CipherLength;
+pub use file_pages::FilePages;
 pub use mac::{HashAlgorithm, PageMac, pbkdf2};
 pub use page::PageCrypto;
 

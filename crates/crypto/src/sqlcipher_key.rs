@@ -1,5 +1,6 @@
 //! The raw key of one SQLCipher file, in the form that `sqlite3_key` takes.
 
+use crate::sqlcipher::{FilePages, HashAlgorithm};
 use crate::{FileId, KEY_BYTES, LockedBytes};
 
 /// The 32-byte key that SQLCipher uses for the pages of one file, with the salt that the file begins with. Made by
@@ -27,6 +28,12 @@ impl SqlcipherKey {
             pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
         }
         use_text(text.expose_secret())
+    }
+
+    /// What authenticates the file's pages where SQLite does not; `algorithm` is that of their MAC.
+    #[must_use]
+    pub fn file_pages(&self, algorithm: HashAlgorithm) -> FilePages {
+        FilePages::new(algorithm, self.key.expose_secret(), self.salt)
     }
 
     /// The salt: the first 16 bytes of the file.

@@ -193,7 +193,9 @@ impl From<StoreError> for NativeFailure {
             ..Self::new("statement", message.clone(), None)
         };
         match &error {
-            StoreError::Corrupt { path } | StoreError::CopyDiffers { path, .. } => of_file("file_corrupt", path),
+            StoreError::Corrupt { path } | StoreError::Foreign { path } | StoreError::CopyDiffers { path, .. } => {
+                of_file("file_corrupt", path)
+            }
             StoreError::Missing { path } => of_file("data_missing", path),
             StoreError::Exists { path } => of_file("target_exists", path),
             StoreError::Busy { path } => of_file("file_busy", path),

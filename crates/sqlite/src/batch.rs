@@ -30,28 +30,65 @@ pub struct StepResult {
 
 pub(crate) type RequestOutcome = Result<Vec<StepResult>, StoreError>;
 
+/// The store whose requests are committed.
+pub(crate) trait Home {
+    /// Another connection for the writer.
+    fn open_writer(&self) -> Result<Connection, StoreError>;
+
+    /// Fails if nothing may be added to the log that `writer` writes.
+    fn require_sound_log(&self, writer: &Connection) -> Result<(), StoreError>;
+}
+
+/// What became of requests, and the transactions that it took.
+#[derive(Default)]
+pub(crate) struct Committed {
+    pub(crate) outcomes: Vec<RequestOutcome>,
+    pub(crate) transactions: u64,
+    /// Requests in them.
+    pub(crate) carried: u64,
+}
+
 /// Commits `requests` together and says what became of each. A request that fails by itself is undone alone. If one spoils
 /// the transaction for all (it meets a damaged page, or its failure cannot be undone alone), the requests are run again one
-/// by one, so that only those that meet the fault fail; `reopen` gives a fresh connection for that.
-pub(crate) fn commit(
-    connection: &mut Option<Connection>,
-    reopen: &dyn Fn() -> Result<Connection, StoreError>,
-    requests: &[&[Step]],
-) -> Vec<RequestOutcome> {
-    match attempt(connection, reopen, requests) {
-        Ok(outcomes) => outcomes,
+/// by one, so that only those that meet the fault fail.
+pub(crate) fn commit(writer: &mut Option<Connection>, home: &impl Home, requests: &[&[Step]]) -> Committed {
+    let mut committed = Committed::default();
+    match attempt(writer, home, requests) {
         Err(Fault::OfARequest(_)) if requests.len() > 1 => {
-            let alone = |request: &&[Step]| match attempt(connection, reopen, &[request]) {
-                Ok(outcomes) => outcomes,
-                Err(fault) => vec![Err(fault.into_error())],
-            };
-            requests.iter().flat_map(alone).collect()
+            for request in requests {
+                let outcomes = attempt(writer, home, &[request]);
+                committed.add(outcomes, 1);
+            }
         }
-        Err(fault) => {
-            let error = fault.into_error();
-            requests.iter().map(|_| Err(error.clone())).collect()
+        outcomes => committed.add(outcomes, requests.len()),
+    }
+    committed
+}
+
+impl Committed {
+    fn add(&mut self, outcomes: Result<Vec<RequestOutcome>, Fault>, requests: usize) {
+        match outcomes {
+            Ok(outcomes) => {
+                self.outcomes.extend(outcomes);
+                self.transactions += 1;
+                self.carried += requests as u64;
+            }
+            Err(fault) => {
+                let error = fault.into_error();
+                self.outcomes.extend((0..requests).map(|_| Err(error.clone())));
+            }
         }
     }
+}
+
+/// The writer of `slot`, or its successor if there is none or it is broken; the broken one is closed only then. While a
+/// store is open one connection must be: with the last one goes the index of the log, and SQLite would make it anew from
+/// what the log holds, without the transactions behind a damaged frame.
+pub(crate) fn sound_writer(slot: &mut Option<Connection>, home: &impl Home) -> Result<Connection, StoreError> {
+    if slot.as_ref().is_none_or(Connection::is_broken) {
+        *slot = Some(home.open_writer()?);
+    }
+    Ok(slot.take().expect("it was just put there"))
 }
 
 /// A failure of the whole transaction.
@@ -82,19 +119,20 @@ impl Fault {
 
 fn attempt(
     slot: &mut Option<Connection>,
-    reopen: &dyn Fn() -> Result<Connection, StoreError>,
+    home: &impl Home,
     requests: &[&[Step]],
 ) -> Result<Vec<RequestOutcome>, Fault> {
-    let mut connection = match slot.take() {
-        Some(connection) => connection,
-        None => reopen().map_err(Fault::OfAll)?,
-    };
+    let mut connection = sound_writer(slot, home).map_err(Fault::OfAll)?;
+    if let Err(error) = home.require_sound_log(&connection) {
+        *slot = Some(connection);
+        return Err(Fault::OfAll(error));
+    }
     let outcomes = transact(&mut connection, requests);
     if outcomes.is_err() && connection.in_transaction() {
         // If even this fails the connection is dropped below, which rolls back too.
         let _ = connection.control("ROLLBACK");
     }
-    if !connection.is_broken() && !connection.in_transaction() {
+    if !connection.in_transaction() {
         *slot = Some(connection);
     }
     outcomes

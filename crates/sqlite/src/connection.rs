@@ -6,6 +6,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
@@ -15,10 +17,12 @@ use rusqlite::{OpenFlags, Statement};
 
 use crate::authorizer::Authorizer;
 use crate::cache::{self, Role};
+use crate::condition::Condition;
 use crate::defaults;
 use crate::error::StoreError;
 use crate::log::{Fold, Log};
 use crate::options::{Encryption, Mode, OpenOptions};
+use crate::side_files::SideFiles;
 use crate::tamper::{self, Mark};
 use crate::value::{Row, Value};
 
@@ -36,8 +40,18 @@ pub struct Connection {
     role: Role,
     authorizer: Authorizer,
     log: Log,
+    condition: Arc<Condition>,
     cache_kibibytes: u64,
     broken: bool,
+}
+
+/// Whether the file is open already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// SQLite will take what lies beside the file: it is authenticated before.
+    First,
+    /// The log is the one that this store wrote, and has in its index.
+    Another,
 }
 
 impl Connection {
@@ -45,36 +59,57 @@ impl Connection {
     /// found here.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::Exists`], [`StoreError::Corrupt`], [`StoreError::Busy`], or what the system
-    /// refused. A file that is refused is not written to.
+    /// [`StoreError::Missing`], [`StoreError::Exists`], [`StoreError::Corrupt`], [`StoreError::Foreign`],
+    /// [`StoreError::Busy`], or what the system refused. A file that is refused is not written to, nor is its log.
     pub fn open(options: &OpenOptions) -> Result<Self, StoreError> {
-        Self::open_as(options, Role::Point)
+        let connection = Self::open_as(options, Role::Point, Opening::First, &Arc::default())?;
+        connection.fold_log_on_close(true);
+        Ok(connection)
     }
 
-    pub(crate) fn open_as(options: &OpenOptions, role: Role) -> Result<Self, StoreError> {
+    /// One of a store's connections: closing it leaves the log as it is.
+    pub(crate) fn open_as(
+        options: &OpenOptions,
+        role: Role,
+        opening: Opening,
+        condition: &Arc<Condition>,
+    ) -> Result<Self, StoreError> {
         let path = options.path.as_path();
         crate::exit::prepare();
         crate::provider::keep_linked();
         prepare_file(path, options.mode)?;
         let mark = tamper::mark();
         let authorizer = Authorizer::default();
-        let opened = open_inner(options, &authorizer).map_err(|error| StoreError::from_sqlite(error, 0, path));
-        if mark.page_failed_since() {
-            return Err(StoreError::corrupt(path));
+        let mut inner = open_handle(options).map_err(|error| StoreError::from_sqlite(error, 0, path))?;
+        if let (Some(encryption), Opening::First) = (&options.encryption, opening) {
+            let frames = SideFiles::of(&inner).admit(&inner, &encryption.file_pages())?;
+            condition.log_frames().store(frames, Ordering::Relaxed);
         }
+        let prepared =
+            prepare(&mut inner, options, &authorizer).map_err(|error| StoreError::from_sqlite(error, 0, path));
+        let prepared = if mark.page_failed_since() {
+            Err(StoreError::corrupt(path))
+        } else {
+            prepared
+        };
+        if matches!(prepared, Err(StoreError::Corrupt { .. })) {
+            condition.record_failure();
+        }
+        prepared?;
         let mut connection = Self {
-            inner: opened?,
+            inner,
             path: path.to_owned(),
             role,
             authorizer,
             log: Log::default(),
+            condition: Arc::clone(condition),
             cache_kibibytes: 0,
             broken: false,
         };
         if role == Role::Writer {
             connection
                 .log
-                .follow(&mut connection.inner)
+                .follow(&mut connection.inner, condition.log_frames())
                 .map_err(|error| StoreError::from_sqlite(error, 0, path))?;
         }
         connection.follow_cache_budget()?;
@@ -131,10 +166,9 @@ impl Connection {
         if let Err(error) = &outcome {
             self.broken |= error.breaks_connection();
             if matches!(error, StoreError::Corrupt { .. }) {
-                // The page may lie in the log: the file keeps its own. Without this setting, closing copies it over.
-                let _ = self
-                    .inner
-                    .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                self.condition.record_failure();
+                // The page may lie in the log: the file keeps its own.
+                self.fold_log_on_close(false);
             }
         }
         outcome
@@ -163,15 +197,40 @@ impl Connection {
         self.broken
     }
 
-    /// Folds the write-ahead log into the data file if it has grown. Its failure is no write's failure: what is in the log
-    /// is durable.
-    pub(crate) fn fold_log(&mut self) {
-        match self.log.next_fold() {
-            None => {}
-            Some(Fold::Passive) => {
+    /// Whether closing this connection, if it is the last, folds the log into the data file and removes it.
+    pub(crate) fn fold_log_on_close(&self, fold: bool) {
+        let _ = self
+            .inner
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !fold);
+    }
+
+    /// Where SQLite keeps the log.
+    pub(crate) fn log_path(&self) -> PathBuf {
+        SideFiles::of(&self.inner).log
+    }
+
+    /// How the log should be folded now, if at all; said once.
+    pub(crate) fn next_fold(&mut self) -> Option<Fold> {
+        self.log.next_fold()
+    }
+
+    /// Copies the log into the data file and empties it; false if readers were in the way.
+    pub(crate) fn fold_log_whole(&mut self) -> Result<bool, StoreError> {
+        let mut whole = true;
+        self.run(0, "PRAGMA wal_checkpoint(TRUNCATE)", &[], |row| {
+            whole &= row.first() == Some(&Value::Integer(0));
+            ControlFlow::Continue(())
+        })?;
+        Ok(whole)
+    }
+
+    /// Folds the write-ahead log into the data file. Its failure is no write's failure: what is in the log is durable.
+    pub(crate) fn fold_log(&mut self, fold: Fold) {
+        match fold {
+            Fold::Passive => {
                 let _ = self.control("PRAGMA wal_checkpoint(PASSIVE)");
             }
-            Some(Fold::Restart(patience)) => {
+            Fold::Restart(patience) => {
                 if self.inner.busy_timeout(patience).is_ok() {
                     let _ = self.control("PRAGMA wal_checkpoint(RESTART)");
                 }
@@ -254,45 +313,72 @@ pub(crate) fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { path: path.to_owned() }),
             Err(error) => Err(StoreError::from_system(&error, path)),
         },
-        // SQLite would create it readable by others; it gives -wal and -shm the mode of the data file.
-        Mode::Create => match FileOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(_) => nimbus_disk::sync_directory_of(path).map_err(|error| StoreError::from_disk(&error, path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(StoreError::Exists { path: path.to_owned() })
-            }
-            Err(error) => Err(StoreError::from_system(&error, path)),
-        },
+        Mode::Create => {
+            refuse_side_files(path)?;
+            create_file(path)
+        }
     }
 }
 
-fn open_inner(options: &OpenOptions, authorizer: &Authorizer) -> rusqlite::Result<rusqlite::Connection> {
+/// SQLite would remove a log or journal that lies beside an empty file: it may be all that is left of another.
+fn refuse_side_files(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-wal", "-journal"] {
+        let mut side_file = path.as_os_str().to_owned();
+        side_file.push(suffix);
+        let path = PathBuf::from(side_file);
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) => return Err(StoreError::Exists { path }),
+            Err(error) => return Err(StoreError::from_system(&error, &path)),
+        }
+    }
+    Ok(())
+}
+
+/// SQLite would create it readable by others; it gives -wal and -shm the mode of the data file.
+fn create_file(path: &Path) -> Result<(), StoreError> {
+    match FileOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => nimbus_disk::sync_directory_of(path).map_err(|error| StoreError::from_disk(&error, path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists { path: path.to_owned() }),
+        Err(error) => Err(StoreError::from_system(&error, path)),
+    }
+}
+
+/// A handle through which nothing has been read yet.
+fn open_handle(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
     // NO_MUTEX: each connection sits behind a mutex of ours. No URI: a path is a path, whatever characters it has.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = if options.exclusive {
-        rusqlite::Connection::open_with_flags_and_vfs(&options.path, flags, c"unix-excl")?
+    if options.exclusive {
+        rusqlite::Connection::open_with_flags_and_vfs(&options.path, flags, c"unix-excl")
     } else {
-        rusqlite::Connection::open_with_flags(&options.path, flags)?
-    };
+        rusqlite::Connection::open_with_flags(&options.path, flags)
+    }
+}
+
+fn prepare(
+    connection: &mut rusqlite::Connection,
+    options: &OpenOptions,
+    authorizer: &Authorizer,
+) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     if let Some(encryption) = &options.encryption {
-        apply_key(&connection, encryption)?;
+        apply_key(connection, encryption)?;
     }
-    connection.execute_batch(if options.mode == Mode::Create {
-        CREATE_SETTINGS
-    } else {
-        ""
-    })?;
+    if options.mode == Mode::Create {
+        connection.execute_batch(CREATE_SETTINGS)?;
+    }
     // Closing the last connection copies the log into the file: not a log that made the file unreadable.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // The first statement that reads the file: nothing has been written yet if it fails.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+    let read_schema = || connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    read_schema()?;
     connection.execute_batch(SETTINGS)?;
+    // If the journal mode was another, this opens the log, and only who has it open removes it at the end.
+    read_schema()?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     let authorizer = authorizer.clone();
-    connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(context)))?;
-    Ok(connection)
+    connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(context)))
 }
 
 const CREATE_SETTINGS: &str = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = NONE; PRAGMA encoding = 'UTF-8';";

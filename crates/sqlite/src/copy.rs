@@ -77,8 +77,9 @@ pub fn copy_database(job: &CopyJob, watch: &Arc<Watch>) -> Result<(), StoreError
 fn settle(job: &CopyJob) -> Result<String, StoreError> {
     let of_source = |error| StoreError::from_sqlite(error, 0, &job.source);
     let log = with_suffix(&job.source, "-wal");
-    if let (true, Some(encryption)) = (length_of(&log) > 0, &job.source_encryption) {
-        // As the server opens it: an encrypted log is not believed before it is checked.
+    let has_side_file = length_of(&log) > 0 || length_of(&with_suffix(&job.source, "-journal")) > 0;
+    if let (true, Some(encryption)) = (has_side_file, &job.source_encryption) {
+        // As the server opens it: an encrypted log or journal is not believed before it is checked.
         let mut connection = crate::Connection::open(&OpenOptions {
             path: job.source.clone(),
             mode: Mode::Open,

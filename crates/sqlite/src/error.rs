@@ -15,6 +15,16 @@ pub enum StoreError {
         /// The data file.
         path: PathBuf,
     },
+    /// A log or journal beside the data file holds a page that was not written for it. It was not used, and nothing was
+    /// written; what was acknowledged may be in it.
+    #[error(
+        "{path} was altered or is not of its database; nothing of it was used: put back the one that belongs there, or \
+         restore data file, manifest and log together"
+    )]
+    Foreign {
+        /// The log or the journal.
+        path: PathBuf,
+    },
     /// The file does not exist.
     #[error("{path} does not exist")]
     Missing {
@@ -114,6 +124,12 @@ impl StoreError {
         Self::Corrupt { path: path.to_owned() }
     }
 
+    pub(crate) fn foreign(side_file: &Path) -> Self {
+        Self::Foreign {
+            path: side_file.to_owned(),
+        }
+    }
+
     /// Whether the connection that reported it must not be used again: SQLCipher's codec keeps an error for good, and
     /// after an I/O error the pager's memory may be ahead of the disk.
     #[must_use]
@@ -174,6 +190,17 @@ impl StoreError {
                 path,
                 extended_code: ffi::SQLITE_CANTOPEN,
             },
+        }
+    }
+
+    /// What the system said when a file beside the data file was read.
+    pub(crate) fn from_reading(error: &io::Error, path: &Path) -> Self {
+        match Self::from_system(error, path) {
+            Self::Io { path, .. } => Self::Io {
+                path,
+                extended_code: ffi::SQLITE_IOERR_READ,
+            },
+            other => other,
         }
     }
 

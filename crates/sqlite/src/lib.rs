@@ -8,6 +8,10 @@
 //! | `provider`   | the C interface through which SQLCipher asks for crypto (all the FFI)    |
 //! | `tamper`     | the count of pages that did not authenticate                             |
 //! | `connection` | opening and keying a file, running checked statements                    |
+//! | `side_files` | the log and the journal beside an encrypted file, before SQLite uses them   |
+//! | `frames`     | a write-ahead log, read and authenticated as SQLite's recovery would      |
+//! | `journal`    | a rollback journal, likewise                                             |
+//! | `condition`  | what a store's connections know together of damage to their file          |
 //! | `authorizer` | what SQL may not do to an open file                                      |
 //! | `store`      | one file: group commit, point reads, queries                             |
 //! | `queue`      | what a store's writer has to do                                          |
@@ -26,18 +30,22 @@ mod authorizer;
 mod batch;
 mod cache;
 mod completion;
+mod condition;
 mod connection;
 mod copy;
 mod defaults;
 mod digest;
 mod error;
 mod exit;
+mod frames;
+mod journal;
 mod log;
 mod meter;
 mod options;
 mod provider;
 mod queue;
 mod rekey;
+mod side_files;
 mod store;
 mod tamper;
 mod value;

@@ -26,7 +26,7 @@ pub(crate) enum Fold {
     Restart(Duration),
 }
 
-/// How long a connection's log is, and where it was when it was folded last.
+/// How long a store's log is, and where it was when it was folded last.
 #[derive(Default)]
 pub(crate) struct Log {
     frames: Arc<AtomicU32>,
@@ -34,9 +34,14 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Follows the length of the log that `connection` writes, in place of SQLite's own checkpoint.
-    pub(crate) fn follow(&self, connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
-        let frames = Arc::clone(&self.frames);
+    /// Follows in `frames` the length of the log that `connection` writes, in place of SQLite's own checkpoint.
+    pub(crate) fn follow(
+        &mut self,
+        connection: &mut rusqlite::Connection,
+        frames: &Arc<AtomicU32>,
+    ) -> rusqlite::Result<()> {
+        self.frames = Arc::clone(frames);
+        let frames = Arc::clone(frames);
         connection.wal_hook(Some(move |_: &mut _, length: i32| {
             frames.store(length.unsigned_abs(), Ordering::Relaxed);
             Ok(())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nimbus_crypto::SqlcipherKey;
+use nimbus_crypto::sqlcipher::{FilePages, HashAlgorithm};
 
 /// Which file is opened and how.
 #[derive(Clone)]
@@ -34,6 +35,16 @@ pub struct Encryption {
     pub key: SqlcipherKey,
     /// The page format.
     pub profile: Profile,
+}
+
+impl Encryption {
+    /// What authenticates the file's pages where SQLite does not.
+    pub(crate) fn file_pages(&self) -> FilePages {
+        self.key.file_pages(match self.profile {
+            Profile::Sqlcipher4 => HashAlgorithm::Sha512,
+            Profile::Sqlcipher4Sha256 => HashAlgorithm::Sha256,
+        })
+    }
 }
 
 /// A set of SQLCipher 4 parameters; the key is raw, so that no password derivation takes part.

@@ -21,7 +21,7 @@ use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 
 use crate::cache::Role;
-use crate::connection::{Connection, apply_key, prepare_file};
+use crate::connection::{Connection, Opening, apply_key, prepare_file};
 use crate::error::StoreError;
 use crate::meter;
 use crate::options::{Encryption, Mode, OpenOptions};
@@ -41,7 +41,7 @@ const REPORT_EVERY_MACS: u64 = 1024;
 /// Those of [`Connection::open`]; [`StoreError::Busy`] if somebody else has the file open.
 pub fn fold_log(options: &OpenOptions) -> Result<(), StoreError> {
     let path = options.path.as_path();
-    let mut connection = Connection::open_as(options, Role::Writer)?;
+    let mut connection = Connection::open_as(options, Role::Writer, Opening::First, &Arc::default())?;
     connection.control("PRAGMA synchronous = EXTRA; PRAGMA journal_mode = DELETE")?;
     let mut mode = None;
     connection.run(0, "PRAGMA journal_mode", &[], |row| {

@@ -3,7 +3,8 @@
 //! Writes queue up and a native thread commits what has gathered as one transaction, so that one `fsync` answers many
 //! requests. Point reads run on the caller's thread, queries on native threads, each on connections of their own: WAL
 //! gives every one of them a consistent snapshot. A connection that met a damaged page is thrown away and another is
-//! opened, so that only requests that touch the page fail.
+//! opened, so that only requests that touch the page fail. Only the writer folds the log, and only while it is sound
+//! ([`crate::condition`]).
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,13 +15,16 @@ use std::time::Duration;
 
 use nimbus_threads::{exit, pool};
 
-use crate::batch::{self, Step};
+use crate::batch::{self, Home, Step};
 use crate::cache::{Role, Ticket};
 use crate::completion::{Completion, Outcome, RequestId, Sink};
-use crate::connection::Connection;
+use crate::condition::Condition;
+use crate::connection::{Connection, Opening};
 use crate::error::StoreError;
+use crate::frames::Verdict;
 use crate::options::{Mode, OpenOptions};
 use crate::queue::{Job, Queue};
+use crate::side_files::examine_log;
 use crate::value::{Row, Value};
 
 /// Query connections that are kept for the next query.
@@ -51,7 +55,9 @@ struct Shared {
     /// For the connections to come; with the file's key, so none once the store is closed.
     options: Mutex<Option<OpenOptions>>,
     sink: Sink,
+    condition: Arc<Condition>,
     queue: Mutex<Queue>,
+    /// Holds a connection, if a broken one, while the store is open: see [`batch::sound_writer`].
     writer: Mutex<Option<Connection>>,
     point: Mutex<Option<Connection>>,
     queries: Mutex<Queries>,
@@ -75,7 +81,8 @@ impl Store {
     /// Those of [`Connection::open`].
     pub fn open(options: &OpenOptions, sink: Sink) -> Result<Self, StoreError> {
         let ticket = Ticket::take();
-        let writer = Connection::open_as(options, Role::Writer)?;
+        let condition = Arc::default();
+        let writer = Connection::open_as(options, Role::Writer, Opening::First, &condition)?;
         let shared = Shared {
             path: options.path.clone(),
             options: Mutex::new(Some(OpenOptions {
@@ -83,6 +90,7 @@ impl Store {
                 ..options.clone()
             })),
             sink,
+            condition,
             queue: Mutex::default(),
             writer: Mutex::new(Some(writer)),
             point: Mutex::new(None),
@@ -109,7 +117,7 @@ impl Store {
         }
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => self.shared.open(Role::Point)?,
+            None => self.shared.open_as(Role::Point)?,
         };
         let mut first = None;
         let result = connection.follow_cache_budget().and_then(|()| {
@@ -241,11 +249,13 @@ impl Shared {
     }
 
     fn fold_log(&self) {
-        let mut slot = lock(&self.writer);
-        if let Some(connection) = slot.as_mut() {
-            connection.fold_log();
+        if let Some(writer) = lock(&self.writer).as_mut()
+            && !writer.is_broken()
+            && let Some(fold) = writer.next_fold()
+            && self.require_sound_log(writer).is_ok()
+        {
+            writer.fold_log(fold);
         }
-        slot.take_if(|connection| connection.is_broken());
     }
 
     /// Apart, so that the queue is not locked while its jobs are worked.
@@ -274,37 +284,27 @@ impl Shared {
 
     fn commit(&self, jobs: &[Job]) -> Vec<Completion> {
         let requests: Vec<&[Step]> = jobs.iter().map(Job::steps).collect();
-        let reopen = || self.open(Role::Writer);
-        let outcomes = batch::commit(&mut lock(&self.writer), &reopen, &requests);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
+        let committed = batch::commit(&mut lock(&self.writer), self, &requests);
+        self.commits.fetch_add(committed.transactions, Ordering::Relaxed);
+        self.requests.fetch_add(committed.carried, Ordering::Relaxed);
         jobs.iter()
-            .zip(outcomes)
+            .zip(committed.outcomes)
             .filter_map(|(job, outcome)| Completion::of_write(job.id(), outcome))
             .collect()
     }
 
     fn checkpoint_now(&self) -> Result<(), StoreError> {
         let mut slot = lock(&self.writer);
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.open(Role::Writer)?,
-        };
-        let mut busy = false;
-        let result = connection.run(0, "PRAGMA wal_checkpoint(TRUNCATE)", &[], |row| {
-            busy |= row.first() != Some(&Value::Integer(0));
-            ControlFlow::Continue(())
-        });
-        if !connection.is_broken() {
-            *slot = Some(connection);
-        }
-        result?;
-        if busy {
+        let mut writer = batch::sound_writer(&mut slot, self)?;
+        let folded = self.require_sound_log(&writer).and_then(|()| writer.fold_log_whole());
+        *slot = Some(writer);
+        if folded? {
+            self.condition.log_was_emptied();
+            Ok(())
+        } else {
             Err(StoreError::Busy {
                 path: self.path.clone(),
             })
-        } else {
-            Ok(())
         }
     }
 
@@ -321,9 +321,14 @@ impl Shared {
         queries.idle.clear();
         drop(queries);
         *lock(&self.point) = None;
-        // The last connection checkpoints and removes the write-ahead log; what it cannot fold in stays in the log, which
-        // is durable and read at the next open.
-        *lock(&self.writer) = None;
+        let mut slot = lock(&self.writer);
+        if let Ok(writer) = batch::sound_writer(&mut slot, self) {
+            // The last connection checkpoints and removes the write-ahead log; what it cannot fold in stays in the log,
+            // which is durable and read at the next open.
+            writer.fold_log_on_close(self.require_sound_log(&writer).is_ok());
+        }
+        *slot = None;
+        drop(slot);
         *lock(&self.options) = None;
         *lock(&self.ticket) = None;
     }
@@ -337,7 +342,7 @@ impl Shared {
         let idle = lock(&self.queries).idle.pop();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.open(Role::Query)?,
+            None => self.open_as(Role::Query)?,
         };
         let mut rows: Vec<Row> = Vec::new();
         let mut bytes = 0_usize;
@@ -361,9 +366,12 @@ impl Shared {
         result.map(|()| (rows, cut))
     }
 
-    fn open(&self, role: Role) -> Result<Connection, StoreError> {
-        let options = lock(&self.options).clone();
-        Connection::open_as(&options.ok_or_else(|| self.closed())?, role)
+    fn open_as(&self, role: Role) -> Result<Connection, StoreError> {
+        Connection::open_as(&self.options()?, role, Opening::Another, &self.condition)
+    }
+
+    fn options(&self) -> Result<OpenOptions, StoreError> {
+        lock(&self.options).clone().ok_or_else(|| self.closed())
     }
 
     fn answer(&self, id: RequestId, outcome: Outcome) {
@@ -373,6 +381,28 @@ impl Shared {
     fn closed(&self) -> StoreError {
         StoreError::Closed {
             path: self.path.clone(),
+        }
+    }
+}
+
+impl Home for Shared {
+    fn open_writer(&self) -> Result<Connection, StoreError> {
+        self.open_as(Role::Writer)
+    }
+
+    fn require_sound_log(&self, writer: &Connection) -> Result<(), StoreError> {
+        let is_sound = self.condition.log_is_sound(|frames_known| {
+            let options = self.options()?;
+            let pages = options.encryption.as_ref().map(|encryption| encryption.file_pages());
+            // Another process may have begun the log anew.
+            let frames_expected = if options.exclusive { frames_known } else { 0 };
+            let verdict = examine_log(&writer.log_path(), pages.as_ref())?;
+            Ok(matches!(verdict, Verdict::Sound { frames } if frames >= frames_expected))
+        })?;
+        if is_sound {
+            Ok(())
+        } else {
+            Err(StoreError::foreign(&writer.log_path()))
         }
     }
 }

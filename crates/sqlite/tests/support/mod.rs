@@ -1,8 +1,15 @@
 //! Files with known rows, and what the tests read back from them.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(clippy::panic, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
 
+pub mod wal;
+
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -16,6 +23,7 @@ use nimbus_sqlite::{
 
 pub const PAGE_BYTES: usize = 4096;
 pub const PROFILES: [Option<Profile>; 3] = [None, Some(Profile::Sqlcipher4), Some(Profile::Sqlcipher4Sha256)];
+pub const SEALED: [Profile; 2] = [Profile::Sqlcipher4, Profile::Sqlcipher4Sha256];
 pub const SALT: FileId = FileId(*b"sixteen byte id!");
 
 pub fn options(path: &Path, profile: Option<Profile>, mode: Mode) -> OpenOptions {
@@ -131,11 +139,32 @@ impl Client {
         }
     }
 
+    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let id = self.id();
+        self.store.checkpoint(id);
+        match self.wait().outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Failed(error) => Err(error),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
     pub fn close(&mut self) {
         let id = self.id();
         self.store.close(id);
         assert!(matches!(self.wait().outcome, Outcome::Done));
     }
+}
+
+/// The file and everything beside it, by name.
+pub fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let stem = path.to_string_lossy().into_owned();
+    let beside = std::fs::read_dir(path.parent().expect("directory")).expect("list");
+    beside
+        .map(|entry| entry.expect("entry").path())
+        .filter(|found| found.to_string_lossy().starts_with(&stem))
+        .map(|found| (found.clone(), std::fs::read(&found).expect("read")))
+        .collect()
 }
 
 pub fn step(sql: &str, parameters: Vec<Value>) -> Step {

@@ -1,0 +1,96 @@
+//! The files beside an encrypted one that SQLite would write into it: looked at before SQLite does.
+//!
+//! Both are read through descriptors of our own, which are closed again: SQLite's locks lie on the data file and on `-shm`,
+//! and POSIX drops a process's locks on a file as soon as it closes any descriptor of that file, so neither of these two is
+//! ever opened here. The data file's first page comes through SQLite's own descriptor.
+
+#![expect(
+    unsafe_code,
+    reason = "rusqlite shows neither the names of the side files nor the open file"
+)]
+
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::{io, ptr};
+
+use libsqlite3_sys as ffi;
+use nimbus_crypto::sqlcipher::FilePages;
+
+use crate::error::StoreError;
+use crate::frames::{self, Verdict};
+use crate::journal;
+
+const PAGE_BYTES: usize = 4096;
+/// As SQLite's C functions take it.
+const PAGE_LENGTH: std::ffi::c_int = 4096;
+
+/// The names that SQLite itself made, which follow symbolic links of the data file.
+pub(crate) struct SideFiles {
+    pub(crate) log: PathBuf,
+    journal: PathBuf,
+}
+
+impl SideFiles {
+    pub(crate) fn of(connection: &rusqlite::Connection) -> Self {
+        // SAFETY: the handle is open while `connection` is borrowed, "main" always exists, and the name that
+        // sqlite3_db_filename returns is what the other two functions ask for; the strings live as long as the connection
+        // and are copied here ("sqlite3_db_filename", "sqlite3_filename_database").
+        unsafe {
+            let file = ffi::sqlite3_db_filename(connection.handle(), c"main".as_ptr());
+            Self {
+                log: path_of(ffi::sqlite3_filename_wal(file)),
+                journal: path_of(ffi::sqlite3_filename_journal(file)),
+            }
+        }
+    }
+
+    /// Fails if SQLite would take anything from log or journal that was not written for this file. Nothing has been read
+    /// through `connection` yet, or it would be too late. Returns the frames that the log holds.
+    pub(crate) fn admit(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<u32, StoreError> {
+        let first_page = || first_page_of(connection);
+        match journal::is_harmless(&self.journal, pages, first_page) {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::foreign(&self.journal)),
+            Err(error) => return Err(StoreError::from_reading(&error, &self.journal)),
+        }
+        match examine_log(&self.log, Some(pages))? {
+            Verdict::Sound { frames } => Ok(frames),
+            Verdict::Damaged => Err(StoreError::foreign(&self.log)),
+        }
+    }
+}
+
+pub(crate) fn examine_log(log: &Path, pages: Option<&FilePages>) -> Result<Verdict, StoreError> {
+    frames::examine(log, pages).map_err(|error: io::Error| StoreError::from_reading(&error, log))
+}
+
+/// # Safety
+/// `name` points to a string that ends with a NUL and outlives the call.
+unsafe fn path_of(name: *const c_char) -> PathBuf {
+    // SAFETY: the caller's contract.
+    let name = unsafe { CStr::from_ptr(name) };
+    PathBuf::from(OsStr::from_bytes(name.to_bytes()))
+}
+
+/// The first page of the data file as it lies there, or `None` if the file is shorter or cannot be read.
+fn first_page_of(connection: &rusqlite::Connection) -> Option<Vec<u8>> {
+    let mut page = vec![0; PAGE_BYTES];
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open; its
+    // method table is set for as long as it is open ("sqlite3_io_methods"), and xRead fills 4096 bytes of `page`.
+    let code = unsafe {
+        let found = ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        );
+        if found != ffi::SQLITE_OK {
+            return None;
+        }
+        let read = file.as_ref()?.pMethods.as_ref()?.xRead?;
+        read(file, page.as_mut_ptr().cast(), PAGE_LENGTH, 0)
+    };
+    (code == ffi::SQLITE_OK).then_some(page)
+}
