@@ -1,4 +1,4 @@
-//! Many files replaced together: each in one step as [`crate::replace`] does it, all with one flush of the file system.
+//! Many files replaced together: each in one step as [`crate::replace()`] does it, all with one flush of the file system.
 //!
 //! Flushing file by file costs a wait for the device each; `syncfs(2)` waits once for all of them. The order is the same:
 //! no file takes a name before all its bytes are on the device, and nothing is reported before its directory is.
