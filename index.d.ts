@@ -279,6 +279,14 @@ export declare function aes256GcmSivSeal(key: Uint8Array, nonce: Uint8Array, ass
 export declare function copyDatabase(source: NativeDatabaseFile, target: NativeDatabaseFile, validate: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
+ * Copies a redb database, from plain to sealed or back, into a file that does not exist. The caller holds the locks of both.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `target_exists`, `file_busy`, `file_corrupt`,
+ * `key_wrong`, `interrupted`, `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function copyRedb(source: NativeRedbFile, target: NativeRedbFile, validate: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
  * Makes a directory and its missing parents, mode 0700, durably.
  *
  * Errors: `disk_full`, `not_permitted`, `io_error`.
@@ -463,6 +471,18 @@ export interface NativePacked {
   lengths: Uint32Array
   /** Whether a range has more pairs. */
   hasMore: boolean
+}
+
+/** A redb file and how it is sealed; without DEK it is plain. */
+export interface NativeRedbFile {
+  /** The data file. */
+  path: string
+  /** The file's DEK. */
+  dek?: Dek
+  /** 16 bytes. */
+  fileId?: Uint8Array
+  /** The generation of the DEK, for a new file. */
+  generation?: bigint
 }
 
 /** One of the files that `replaceFiles` replaces. */

@@ -46,4 +46,4 @@ export {
   type StoreOptions,
   type StoreStats,
 } from './native/sqlite-store.js'
-export { copySqlite } from './native/work.js'
+export { copyRedb, copySqlite } from './native/work.js'

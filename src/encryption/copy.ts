@@ -3,9 +3,9 @@ import { NimbusError, type NimbusErrorCode } from '../errors.js'
 import { cipherOfFamily, sqlcipherProfile } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import type { FileSubject } from '../keys/subject.js'
-import { StatementError, copySqlite } from '../native.js'
+import { StatementError, copyRedb, copySqlite } from '../native.js'
 import { type Held, holdFile } from './hold.js'
-import type { LongWork } from './progress.js'
+import type { LongWork, Progress } from './progress.js'
 import type { Protected } from './unlock.js'
 
 export interface CopyOptions extends LongWork {
@@ -45,13 +45,14 @@ export async function copyContents(
   validate: boolean,
   { subject, signal, onProgress }: CopyOptions,
 ): Promise<void> {
-  requireSqlite(subject)
+  const work = {
+    validate,
+    signal,
+    onProgress: onProgress && ((progress: Progress) => onProgress(source.path, progress)),
+  }
+  if (cipherOfFamily(subject.family) === 'aes-256-gcm-siv') return copyRedb(redbFile(source), redbFile(target), work)
   try {
-    await copySqlite(sqliteFile(source), sqliteFile(target), {
-      validate,
-      signal,
-      onProgress: onProgress && ((progress) => onProgress(source.path, progress)),
-    })
+    await copySqlite(sqliteFile(source), sqliteFile(target), work)
   } catch (error) {
     if (!(error instanceof StatementError)) throw error
     throw new NimbusError('unsupported_for_provider', `cannot copy ${source.path}: ${error.message}`, {
@@ -61,11 +62,6 @@ export async function copyContents(
       cause: error,
     })
   }
-}
-
-export function requireSqlite({ family }: FileSubject): void {
-  if (family === 'sqlite_tenant') return
-  throw new NimbusError('unsupported_for_provider', 'this version of nimbus does not copy redb files')
 }
 
 /** Replica caches are not copied but rebuilt. */
@@ -88,4 +84,10 @@ function sqliteFile({ path, file }: Side) {
   if (file === undefined) return { path }
   const { dek, fileId, profile } = file
   return { path, encryption: { dek, fileId, profile: sqlcipherProfile(profile) } }
+}
+
+function redbFile({ path, file }: Side) {
+  if (file === undefined) return { path }
+  const { dek, fileId, manifest } = file
+  return { path, encryption: { dek, fileId, generation: manifest.current.generation } }
 }

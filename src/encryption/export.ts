@@ -8,13 +8,13 @@
  * | the rename            | source; the target, whole                              | refused: the target exists         |
  *
  * The target never exists in part, and is readable by its owner only from its first byte on. A log beside the source is folded
- * in before, as by whoever would open it next; nothing else of the source changes.
+ * in before, as by whoever would open it next; a redb source is opened and closed by redb. Nothing else of the source changes.
  */
 import { resolve } from 'node:path'
 import { type Disk, exists, manifestPathOf, nativeDisk } from '../manifest/file.js'
 import { publishFile } from '../native.js'
 import { checkProtected } from './check.js'
-import { type CopyOptions, copyContents, failure, holdBoth, refuseCache, requireSqlite } from './copy.js'
+import { type CopyOptions, copyContents, failure, holdBoth, refuseCache } from './copy.js'
 import { dataFilesOf } from './protect.js'
 
 const EXPORTING_SUFFIX = '.exporting'
@@ -44,7 +44,6 @@ export interface Exported {
  */
 export async function exportPlaintext(options: ExportOptions, disk: ExportDisk = exportDisk): Promise<Exported> {
   refuseCache(options.subject, 'Rebuild the cache from the remote primary instead.')
-  requireSqlite(options.subject)
   const source = resolve(options.source)
   const target = resolve(options.target)
   if (source === target) throw failure('target_exists', target, 'is the source itself')

@@ -11,6 +11,7 @@
  * | removing the source in part | the database itself last, and the mark                     | removes the rest, then the mark        |
  * | removing the mark           | manifest `active`, target                                  | knows no such source                   |
  *
+ * A redb file is made as `<target>.creating` and takes its name when it is whole, before `markActive`.
  * A target that is `creating` is also removed by a server that finds it under a served name. Before the copy a write-ahead
  * log or journal of the source is folded into it, as by whoever would open it next; nothing else of it changes.
  */
@@ -18,7 +19,7 @@ import { resolve } from 'node:path'
 import { type Profile, cipherOfFamily } from '../keys/profile.js'
 import type { FileSubject } from '../keys/subject.js'
 import { type Disk, exists, manifestPathOf, nativeDisk, readManifest } from '../manifest/file.js'
-import { type CopyOptions, copyContents, databaseOf, failure, holdBoth, refuseCache, requireSqlite } from './copy.js'
+import { type CopyOptions, copyContents, databaseOf, failure, holdBoth, refuseCache } from './copy.js'
 import { bearsFileId, contentsOf, plaintextCipher, readFileHead } from './head.js'
 import { createProtected, dataFilesOf, markActive, removeProtected } from './protect.js'
 import { settle } from './settle.js'
@@ -53,7 +54,6 @@ export interface Migrated {
  */
 export async function migrate(options: MigrateOptions, disk: Disk = nativeDisk): Promise<Migrated> {
   refuseCache(options.subject, 'Restart the server with encryption on: the cache is rebuilt under a new key.')
-  requireSqlite(options.subject)
   const source = resolve(options.source)
   const target = resolve(options.target ?? `${options.source}.encrypted`)
   if (source === target) throw failure('target_exists', target, 'is the source itself')

@@ -2,6 +2,7 @@
 import type * as Addon from '../../index.js'
 import { addon } from './addon.js'
 import { fromFailure, guard } from './failure.js'
+import type { KvEncryption } from './kv-store.js'
 import { keepAlive } from './requests.js'
 import type { StoreEncryption } from './sqlite-store.js'
 
@@ -30,6 +31,22 @@ export function copySqlite(
 ): Promise<void> {
   const file = ({ path, encryption }: SqliteFile) => ({ path, ...encryption })
   return longWork(options, (onEvent) => addon.copyDatabase(file(source), file(target), validate, onEvent))
+}
+
+/** A redb file; without `encryption` it is plain. */
+export interface RedbFile {
+  path: string
+  encryption?: KvEncryption | undefined
+}
+
+/** As `copySqlite`, for redb: every page as it is, whatever its tables are. The caller holds the locks of both files. */
+export function copyRedb(
+  source: RedbFile,
+  target: RedbFile,
+  { validate, ...options }: WorkOptions & { validate: boolean },
+): Promise<void> {
+  const file = ({ path, encryption }: RedbFile) => ({ path, ...encryption })
+  return longWork(options, (onEvent) => addon.copyRedb(file(source), file(target), validate, onEvent))
 }
 
 /** Work on a native thread, from its beginning to its last event. */

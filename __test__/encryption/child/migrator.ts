@@ -3,7 +3,7 @@
  *
  *     migrator.ts <key file> <source> <kill at> <moment> <phase>
  *
- * `kill at` counts changes of the disk, 0 for none; `phase` is where the copy itself is killed, at its first report.
+ * A source named `.redb` is one. `kill at` counts changes of the disk, 0 for none; `phase` is where the copy itself is killed, at its first report.
  */
 import { writeSync } from 'node:fs'
 import { migrate } from '../../../src/encryption/migrate.js'
@@ -11,12 +11,13 @@ import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
 import { type Moment, mortalDisk } from './mortal-disk.js'
 
 const [keyFile = '', source = '', killAt = '', moment = '', phase = ''] = process.argv.slice(2)
+const isRedb = source.endsWith('.redb')
 const keys = await openMasterKeyFile(keyFile, [])
 const { outcome, undone } = await migrate(
   {
     source,
-    subject: { family: 'sqlite_tenant', tenant: 'demo' },
-    profile: 'sqlcipher-4',
+    subject: { family: isRedb ? 'redb_tenant' : 'sqlite_tenant', tenant: 'demo' },
+    profile: isRedb ? 'sealed-redb-1' : 'sqlcipher-4',
     keys,
     validate: true,
     retireSource: true,

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::{ClassInstance, Function, Uint8Array};
+use napi::bindgen_prelude::{BigInt, ClassInstance, Function, Uint8Array};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
+use nimbus_redb::engine as redb;
 use nimbus_sqlite::CopyJob;
 use nimbus_threads::{Progress, Watch, pool};
 
-use crate::failure::NativeFailure;
-use crate::keys::Dek;
+use crate::failure::{NativeFailure, throw};
+use crate::keys::{Dek, file_id_of};
 use crate::store::encryption_of;
 
 /// A database file and how it is encrypted; without DEK it is plain.
@@ -84,6 +85,58 @@ pub fn copy_database(
     begin(on_event, move |watch| {
         nimbus_sqlite::copy_database(&job, watch).map_err(NativeFailure::from)
     })
+}
+
+/// A redb file and how it is sealed; without DEK it is plain.
+#[napi(object, object_to_js = false)]
+pub struct NativeRedbFile<'env> {
+    /// The data file.
+    pub path: String,
+    /// The file's DEK.
+    pub dek: Option<ClassInstance<'env, Dek>>,
+    /// 16 bytes.
+    pub file_id: Option<Uint8Array>,
+    /// The generation of the DEK, for a new file.
+    pub generation: Option<BigInt>,
+}
+
+/// Copies a redb database, from plain to sealed or back, into a file that does not exist. The caller holds the locks of both.
+///
+/// Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `target_exists`, `file_busy`, `file_corrupt`,
+/// `key_wrong`, `interrupted`, `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn copy_redb(
+    env: Env,
+    source: NativeRedbFile,
+    target: NativeRedbFile,
+    validate: bool,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    let job = redb::CopyJob {
+        source_key: copy_key(env, &source)?,
+        target_key: copy_key(env, &target)?,
+        source: PathBuf::from(source.path),
+        target: PathBuf::from(target.path),
+        validate,
+    };
+    begin(on_event, move |watch| {
+        redb::copy_database(&job, watch).map_err(NativeFailure::from)
+    })
+}
+
+fn copy_key(env: Env, file: &NativeRedbFile) -> napi::Result<Option<redb::CopyKey>> {
+    match (&file.dek, &file.file_id, &file.generation) {
+        (None, None, None) => Ok(None),
+        (Some(dek), Some(file_id), Some(generation)) => Ok(Some(redb::CopyKey {
+            dek: dek.shared(env)?,
+            file_id: file_id_of(env, file_id)?,
+            dek_generation: generation.get_u64().1,
+        })),
+        _ => {
+            let message = "dek, fileId and generation are given together or not at all";
+            Err(throw(env, NativeFailure::invalid_argument(message)))
+        }
+    }
 }
 
 /// Runs `work` on a native thread; its news go to `on_event`.

@@ -222,6 +222,8 @@ impl From<&EngineError> for NativeFailure {
             EngineError::NotSealed { path } => corrupt("not_encrypted", path),
             EngineError::Sealed { path } => corrupt("encrypted", path),
             EngineError::Corrupt { path, .. } => corrupt("damaged", path),
+            EngineError::Differs { path } => of_file("file_corrupt", path),
+            EngineError::Interrupted { path } => of_file("interrupted", path),
             EngineError::Missing { path } => of_file("data_missing", path),
             EngineError::Exists { path } => of_file("target_exists", path),
             EngineError::Busy { path, pid, host } => Self {

@@ -212,6 +212,13 @@ impl Dek {
         self.dek = None;
     }
 
+    /// The DEK for work on another thread, which keeps it until it is done.
+    pub(crate) fn shared(&self, env: Env) -> napi::Result<Arc<nimbus_crypto::Dek>> {
+        self.dek
+            .clone()
+            .ok_or_else(|| throw(env, NativeFailure::closed_handle("DEK")))
+    }
+
     pub(crate) fn open(&self, env: Env) -> napi::Result<&nimbus_crypto::Dek> {
         self.dek
             .as_deref()

@@ -212,9 +212,9 @@ pub(super) fn guarded<T>(path: &Path, operation: impl FnOnce() -> Result<T, redb
     }
 }
 
-type Opened = (redb::Database, Option<Arc<SealedFile<File>>>);
+pub(super) type Opened = (redb::Database, Option<Arc<SealedFile<File>>>);
 
-fn open_existing(options: &Options<'_>) -> Result<Opened, EngineError> {
+pub(super) fn open_existing(options: &Options<'_>) -> Result<Opened, EngineError> {
     let path = &options.path;
     let from_io = |error| EngineError::from_io(error, path);
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(from_io)?;
@@ -290,14 +290,14 @@ fn start(options: &Options<'_>, backend: impl StorageBackend) -> Result<redb::Da
     })
 }
 
-fn corrupt(path: &Path) -> EngineError {
+pub(super) fn corrupt(path: &Path) -> EngineError {
     EngineError::Corrupt {
         path: path.to_owned(),
         damage: Damage::Database,
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path.as_os_str());
     name.push(suffix);
     PathBuf::from(name)

@@ -45,6 +45,18 @@ pub enum EngineError {
         /// Where.
         damage: Damage,
     },
+    /// A copy does not hold what its source holds.
+    #[error("the copy {path} is not what it was made from")]
+    Differs {
+        /// The copy.
+        path: PathBuf,
+    },
+    /// Long work was told to stop, and did.
+    #[error("the work on {path} was interrupted")]
+    Interrupted {
+        /// The data file.
+        path: PathBuf,
+    },
     /// There is no such file.
     #[error("{path} does not exist")]
     Missing {

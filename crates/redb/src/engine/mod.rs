@@ -4,6 +4,7 @@
 
 mod batch;
 mod completion;
+mod copy;
 mod database;
 mod error;
 mod operations;
@@ -16,6 +17,7 @@ mod transaction;
 mod view;
 
 pub use completion::{Completion, Outcome, RequestId, Sink};
+pub use copy::{CopyJob, CopyKey, copy_database};
 pub use database::{Database, Integrity, Stats};
 pub use error::EngineError;
 pub use operations::{MalformedOperations, Operation, Operations};
