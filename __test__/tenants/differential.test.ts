@@ -178,8 +178,8 @@ describe('the redb provider', () => {
           steps += 1
         }
       }),
-      { numRuns: Number(process.env['NIMBUS_DIFFERENTIAL_RUNS'] ?? 8) },
+      { numRuns: Number(process.env['NIMBUS_DIFFERENTIAL_RUNS'] ?? 25) },
     )
-    expect(steps).toBeGreaterThan(80)
+    expect(steps).toBeGreaterThan(250)
   }, 600_000)
 })

@@ -9,7 +9,7 @@ import { documentKeyOf } from './keys.js'
 import { decodeDocument } from './record.js'
 import type { Route, Span } from './route.js'
 
-/** Of keys and values, in bytes. The next batch is read while one is worked on: a reader holds two of them. */
+/** Of keys and values, in bytes. A long reader has the next batch read while it works on one, and so holds two of them. */
 const BATCH_BYTES = 256 * 1024
 const FIRST_BATCH = 32
 const LARGEST_BATCH = 1024
@@ -87,17 +87,20 @@ export class Source {
       })
     }
     let reading = read()
+    let isLong = false
     try {
       while (reading !== undefined) {
         const { pairs, hasMore } = await reading
         const last = pairs.at(-1)?.[0]
         limit = Math.min(4 * limit, LARGEST_BATCH)
         span = last === undefined || !hasMore ? NOTHING : rest(span, asBuffer(last), reverse)
-        reading = read()
+        reading = isLong ? read() : undefined
         for (const pair of pairs) {
           if (isSliceOver()) await nextSlice()
           yield pair
         }
+        isLong = true
+        reading ??= read()
       }
     } finally {
       // Nobody waits for the batch that was read ahead, so nobody else would see it fail.
