@@ -279,6 +279,13 @@ export declare function aes256GcmSivSeal(key: Uint8Array, nonce: Uint8Array, ass
 export declare function copyDatabase(source: NativeDatabaseFile, target: NativeDatabaseFile, validate: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
+ * Copies a file in one step, mode 0600, durable at the end; what is at `to` is replaced.
+ *
+ * Failures: `interrupted`, `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function copyFileDurably(from: string, to: string, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
  * Copies a redb database, from plain to sealed or back, into a file that does not exist. The caller holds the locks of both.
  *
  * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `target_exists`, `file_busy`, `file_corrupt`,
@@ -302,6 +309,14 @@ export declare function createDirectory(path: string): void
 export declare function createFileExclusive(path: string, bytes: Uint8Array): boolean
 
 /**
+ * Folds the write-ahead log of a SQLCipher file into it and leaves it without one, durably.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_busy`, `file_corrupt`, `disk_full`,
+ * `not_permitted`, `io_error`.
+ */
+export declare function foldLog(file: NativeDatabaseFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
  * Forbids core dumps of this process and reading its memory by other processes of the same user
  * (`PR_SET_DUMPABLE`, prctl(2)). Returns whether the process is dumpable still.
  */
@@ -313,6 +328,15 @@ export declare function hardenProcess(): boolean
  * Errors: `invalid_argument` for more than 8,160 bytes.
  */
 export declare function hkdfSha256(ikm: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array
+
+/**
+ * Whether a SQLCipher file is under this key: ends without a failure if so, with `other_key` if not. Rolls back what a crash
+ * left. With `everyPage` each page is authenticated as well.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
+ * `interrupted`, `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function keyOpens(file: NativeDatabaseFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /** Whether the memory of the keys made so far is locked. */
 export declare function lockedMemory(): LockedMemory
@@ -588,6 +612,15 @@ export declare function putDekIntoKmsRequest(dek: Dek, request: Uint8Array): voi
  * Errors: `invalid_argument`, `no_randomness`.
  */
 export declare function randomBytes(count: number): Uint8Array
+
+/**
+ * Writes every page of a SQLCipher file without a log anew, under the key of another DEK with the same file id and profile.
+ * However it ends, `keyOpens` alone tells which key the file is under.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_busy`, `file_corrupt`, `interrupted`,
+ * `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function rekey(current: NativeDatabaseFile, next: NativeDatabaseFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
  * Removes a file, durably; false if there was none.

@@ -46,4 +46,5 @@ export {
   type StoreOptions,
   type StoreStats,
 } from './native/sqlite-store.js'
-export { copyRedb, copySqlite } from './native/work.js'
+export { copyFileDurably, foldLog, keyOpens, rekey, type EncryptedFile } from './native/rekey.js'
+export { copyRedb, copySqlite, type WorkOptions } from './native/work.js'

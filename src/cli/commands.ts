@@ -40,6 +40,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./encryption-rotate-kek.js')).encryptionRotateKek,
   },
   {
+    name: 'encryption rotate-dek',
+    summary: 'Encrypt a file anew, under another key.',
+    load: async () => (await import('./encryption-rotate-dek.js')).encryptionRotateDek,
+  },
+  {
     name: 'token rotate',
     summary: 'Replace the admin token.',
     load: async () => (await import('./token-rotate.js')).tokenRotate,

@@ -3,14 +3,14 @@ import { NimbusError } from '../errors.js'
 import { type Cipher, cipherOfFamily } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import type { FileSubject } from '../keys/subject.js'
-import { type Disk, exists, manifestPathOf, nativeDisk } from '../manifest/file.js'
+import { exists, manifestPathOf } from '../manifest/file.js'
 import { bearsFileId, contentsOf, plaintextCipher, readFileHead } from './head.js'
 import { manifestMissing } from './protect.js'
-import { settle } from './settle.js'
+import { type SettleOptions, settle } from './settle.js'
 import { type Protected, unlock } from './unlock.js'
 
 /**
- * Checks a file with encryption on, and finishes an interrupted creation or deletion of it. Opens the data file for its
+ * Checks a file with encryption on, and settles an interrupted creation, deletion or rotation of it. Opens the data file for its
  * first bytes: for use before the file is served, since closing any descriptor of it drops SQLite's locks.
  *
  * @returns the file with its open DEK, or `undefined` if it turned out not to exist any more.
@@ -20,13 +20,19 @@ export async function checkProtected(
   path: string,
   subject: FileSubject,
   provider: KeyProvider,
-  disk: Disk = nativeDisk,
+  options: SettleOptions = {},
 ): Promise<Protected | undefined> {
   const file = await unlock(path, subject, provider)
   if (file === undefined) throw await withoutManifest(path, subject)
   try {
-    const settled = await settle(file, disk)
-    if (settled !== undefined) requireFileId(file, await readFileHead(path))
+    const settled = await settle(file, provider, options)
+    if (settled === undefined) return undefined
+    try {
+      await requireFileId(settled)
+    } catch (error) {
+      settled.dek.close()
+      throw error
+    }
     return settled
   } catch (error) {
     file.dek.close()
@@ -68,7 +74,8 @@ async function withoutManifest(path: string, subject: FileSubject): Promise<Nimb
   return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
 }
 
-function requireFileId({ path, profile, fileId }: Protected, head: Uint8Array | undefined): void {
+async function requireFileId({ path, profile, fileId }: Protected): Promise<void> {
+  const head = await readFileHead(path)
   if (head === undefined) throw dataMissing(path)
   if (bearsFileId(head, profile, fileId)) return
   const contents = contentsOf(head)

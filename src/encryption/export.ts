@@ -63,7 +63,7 @@ async function exportHeld(options: ExportOptions, disk: ExportDisk): Promise<Exp
   for (const path of [...dataFilesOf(target, subject.family), manifestPathOf(target)]) {
     if (await exists(path)) throw failure('target_exists', path, 'exists already')
   }
-  const file = await checkProtected(source, subject, keys, { ...nativeDisk, ...disk })
+  const file = await checkProtected(source, subject, keys, { disk: { ...nativeDisk, ...disk } })
   if (file === undefined) throw failure('data_missing', source, 'was never completed, and is removed now')
   try {
     await copyContents({ path: source, file }, { path: target + EXPORTING_SUFFIX }, options.validate, options)

@@ -110,7 +110,7 @@ async function undoUnfinished({ target, subject, keys }: Resolved, disk: Disk): 
   if (manifest?.state !== 'creating' && manifest?.state !== 'deleting') return false
   const file = await unlock(target, subject, keys)
   if (file === undefined) return false
-  await settle(file, disk).finally(() => file.dek.close())
+  await settle(file, keys, { disk }).finally(() => file.dek.close())
   return true
 }
 

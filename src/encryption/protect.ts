@@ -80,7 +80,7 @@ export async function createProtected(
  * The file with its DEK, ready to be served. Reads the manifest only, so it may be called while the file is open.
  *
  * @throws what `unlock` throws; `manifest_missing`; `data_missing` for a file that is being created or deleted;
- * `unsupported_for_provider` while a rotation is pending.
+ * `file_busy` while a rotation is pending.
  */
 export async function openProtected(path: string, subject: FileSubject, provider: KeyProvider): Promise<Protected> {
   const file = await unlock(path, subject, provider)
@@ -136,10 +136,9 @@ export function manifestMissing(path: string, remediation?: string): NimbusError
 }
 
 export function rotationPending(path: string): NimbusError {
-  const what = 'its manifest holds a second key, and this version of nimbus does not rotate keys'
-  return new NimbusError('unsupported_for_provider', `a key rotation is pending for ${path}: ${what}`, {
+  return new NimbusError('file_busy', `a key rotation is pending for ${path}`, {
     path,
-    remediation: 'Finish the rotation with the version of nimbus that began it.',
+    remediation: 'Start the server, or repeat the command that was interrupted: either settles the file first.',
   })
 }
 

@@ -18,7 +18,8 @@ import { type Manifest, type SettledManifest, type StoredManifest, bindingOf } f
 import { type Dek, randomBytes } from '../native.js'
 import { mapBounded } from './bounded.js'
 import { manifestMissing, rotationPending, sealed } from './protect.js'
-import { authenticates, unlockStored } from './unlock.js'
+import { settle } from './settle.js'
+import { type Protected, authenticates, unlockStored } from './unlock.js'
 
 export interface KekRotation {
   readonly from: KeyProvider
@@ -97,8 +98,9 @@ async function isUnder(provider: KeyProvider, stored: StoredManifest): Promise<b
   }
 }
 
-async function rewrapped(path: string, stored: StoredManifest, { from, to }: KekRotation): Promise<Uint8Array> {
-  const { manifest, dek } = await unlockStored(path, stored, from)
+async function rewrapped(path: string, stored: StoredManifest, rotation: KekRotation): Promise<Uint8Array> {
+  const { from, to } = rotation
+  const { manifest, dek } = await settled(await unlockStored(path, stored, from), rotation)
   try {
     if (manifest.state === 'rotating') throw rotationPending(path)
     const binding = { ...bindingOf(manifest, manifest.current), salt: randomBytes(32) }
@@ -111,6 +113,17 @@ async function rewrapped(path: string, stored: StoredManifest, { from, to }: Kek
     return sealed(successor, dek)
   } finally {
     dek.close()
+  }
+}
+
+/** A pending rotation of the DEK is ended first: its two keys have one manifest. Creations and deletions are a start's. */
+async function settled(file: Protected, { from, disk, isDryRun }: KekRotation): Promise<Protected> {
+  if (file.manifest.state !== 'rotating' || isDryRun) return file
+  try {
+    return (await settle(file, from, { disk })) ?? file
+  } catch (error) {
+    file.dek.close()
+    throw error
   }
 }
 

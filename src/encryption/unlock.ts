@@ -48,7 +48,7 @@ export async function unlock(
 export async function unlockStored(path: string, stored: StoredManifest, provider: KeyProvider): Promise<Protected> {
   const manifestPath = manifestPathOf(path)
   const { manifest } = stored
-  const dek = await unwrap(manifest, provider, manifestPath)
+  const dek = await unwrapSlot(manifest, manifest.current, provider, manifestPath)
   if (!authenticates(dek, stored)) {
     dek.close()
     throw manifestAltered(manifestPath, 'mac', 'it is not what nimbus wrote for this key')
@@ -71,8 +71,17 @@ function requireSubject(manifest: Manifest, expected: FileSubject, manifestPath:
   )
 }
 
-async function unwrap(manifest: Manifest, provider: KeyProvider, manifestPath: string): Promise<Dek> {
-  const slot = manifest.current
+/**
+ * The DEK of one slot, as its provider gives it out; the caller compares its commitment.
+ *
+ * @throws `manifest_altered`, `key_wrong`, and what the provider throws.
+ */
+export async function unwrapSlot(
+  manifest: Manifest,
+  slot: Slot,
+  provider: KeyProvider,
+  manifestPath: string,
+): Promise<Dek> {
   if (slot.provider !== provider.kind) throw wrongKey(slot, provider, undefined, manifestPath)
   const result = await provider.unwrap(bindingOf(manifest, slot), slot, slot.commitment)
   switch (result.outcome) {

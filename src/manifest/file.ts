@@ -1,7 +1,16 @@
 /** Manifests on the disk: where they lie, read within bounds, changed only through durable steps. */
 import { type FileHandle, constants, lstat, open } from 'node:fs/promises'
 import { NimbusError, fromSystemError, systemErrorCode } from '../errors.js'
-import { type FileReplacement, createFileExclusive, removeFileDurably, replaceFile, replaceFiles } from '../native.js'
+import {
+  type FileReplacement,
+  type WorkOptions,
+  copyFileDurably,
+  createFileExclusive,
+  publishFile,
+  removeFileDurably,
+  replaceFile,
+  replaceFiles,
+} from '../native.js'
 import type { StoredManifest } from './manifest.js'
 import { MAX_MANIFEST_BYTES, parseManifest } from './parse.js'
 
@@ -14,9 +23,20 @@ export interface Disk {
   replaceFiles(files: FileReplacement[]): (Error | undefined)[]
   /** `false` if there was no such file. */
   removeFileDurably(path: string): boolean
+  /** What has that name is replaced. */
+  publishFile(from: string, to: string): void
+  /** What is at `to` is replaced in one step, by a copy of mode 0600. */
+  copyFileDurably(from: string, to: string, options?: WorkOptions): Promise<void>
 }
 
-export const nativeDisk: Disk = { createFileExclusive, replaceFile, replaceFiles, removeFileDurably }
+export const nativeDisk: Disk = {
+  createFileExclusive,
+  replaceFile,
+  replaceFiles,
+  removeFileDurably,
+  publishFile,
+  copyFileDurably,
+}
 
 const MANIFEST_SUFFIX = '.nimbus-enc'
 

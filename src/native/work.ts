@@ -49,8 +49,11 @@ export function copyRedb(
   return longWork(options, (onEvent) => addon.copyRedb(file(source), file(target), validate, onEvent))
 }
 
+/** What `longWork` rejects with when a file is under another key: an answer, not a failure. */
+export const OTHER_KEY = new Error('the file is under another key')
+
 /** Work on a native thread, from its beginning to its last event. */
-async function longWork(
+export async function longWork(
   { signal, onProgress }: WorkOptions,
   begin: (onEvent: (event: Addon.NativeWorkEvent) => void) => Addon.NativeWork,
 ): Promise<void> {
@@ -70,6 +73,7 @@ async function longWork(
     })
     if (failure === undefined) return
     if (failure.code === 'interrupted') signal?.throwIfAborted()
+    if (failure.code === 'other_key') throw OTHER_KEY
     throw fromFailure(failure)
   } finally {
     if (cancel !== undefined) signal?.removeEventListener('abort', cancel)

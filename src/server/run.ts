@@ -4,6 +4,7 @@ import path from 'node:path'
 import { createSecureContext } from 'node:tls'
 import type { StartConfig, TlsConfig } from '../config/start.js'
 import { NimbusError, systemErrorCode } from '../errors.js'
+import { ROTATION_ENDS } from '../encryption/settle-rotation.js'
 import { openKeyProvider } from '../keys/open.js'
 import { FileLock, createDirectory, hardenProcess, lockedMemory } from '../native.js'
 import { createTenantProvider } from '../tenants/create.js'
@@ -66,7 +67,11 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
     for (const warning of keys.warnings) log.warn(warning)
   }
 
-  const tenants = createTenantProvider(config.tenantProvider, { directory: dataDir, keys })
+  const tenants = createTenantProvider(config.tenantProvider, {
+    directory: dataDir,
+    keys,
+    onRotation: (file, end) => log.warn(`${file}: ${ROTATION_ENDS[end]}`),
+  })
   undo.push(() => tenants.close())
   await tenants.start()
   warnOfUnlockedKeys(log)

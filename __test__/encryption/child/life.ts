@@ -22,7 +22,7 @@ const { subject, profile } = form
 const say = (line: string) => writeSync(1, `${line}\n`)
 
 if (from === 'settle') {
-  await checkProtected(file, subject, provider, disk)
+  await checkProtected(file, subject, provider, { disk })
 } else {
   const creating = await createProtected(file, subject, provider, profile, disk)
   const data = form.dataOf(creating.fileId)

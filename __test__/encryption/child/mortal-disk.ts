@@ -1,5 +1,6 @@
 /** A disk on which the process is killed at a chosen moment: before, inside or after its n-th change. */
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type RekeyEngine, nativeEngine } from '../../../src/encryption/rekey-engine.js'
 import { type Disk, nativeDisk } from '../../../src/manifest/file.js'
 
 export type Moment = 'before' | 'inside' | 'after'
@@ -7,15 +8,26 @@ export type Moment = 'before' | 'inside' | 'after'
 export interface MortalDisk extends Disk {
   /** A change of the disk that is not the manifest's, as the n-th of all. */
   step(change: (whole: boolean) => void): void
+  /** What SQLCipher does, as changes of this disk; inside is at the first news of how far it is. */
+  readonly engine: RekeyEngine
 }
 
 export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
   let steps = 0
-  const run = <T>(whole: () => T, half: () => void = () => undefined): T => {
+  const isHere = (): boolean => {
     steps += 1
-    if (steps !== killAt) return whole()
+    return steps === killAt
+  }
+  const run = <T>(whole: () => T, half: () => void = () => undefined): T => {
+    if (!isHere()) return whole()
     if (moment === 'inside') half()
     if (moment === 'after') whole()
+    return die()
+  }
+  const runAsync = async <T>(whole: () => Promise<T>, half: () => Promise<void> | void): Promise<T> => {
+    if (!isHere()) return whole()
+    if (moment === 'inside') await half()
+    if (moment === 'after') await whole()
     return die()
   }
   return {
@@ -39,11 +51,33 @@ export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
         },
       ),
     removeFileDurably: (path) => run(() => nativeDisk.removeFileDurably(path)),
+    publishFile: (from, to) => run(() => nativeDisk.publishFile(from, to)),
+    copyFileDurably: (from, to) =>
+      runAsync(
+        () => nativeDisk.copyFileDurably(from, to),
+        () => {
+          const bytes = readFileSync(from)
+          writeFileSync(`${to}.tmp`, bytes.subarray(0, bytes.length / 2))
+        },
+      ),
     step: (change) =>
       run(
         () => change(true),
         () => change(false),
       ),
+    engine: {
+      foldLog: (file) =>
+        runAsync(
+          () => nativeEngine.foldLog(file),
+          () => undefined,
+        ),
+      rekey: (file, next) =>
+        runAsync(
+          () => nativeEngine.rekey(file, next),
+          () => nativeEngine.rekey(file, next, { onProgress: die }),
+        ),
+      keyOpens: (file, options) => nativeEngine.keyOpens(file, options),
+    },
   }
 }
 

@@ -3,6 +3,7 @@
 //! A file appears whole or not at all, with mode 0600, in a directory that is synced afterwards. Nothing here knows what
 //! the bytes mean.
 
+mod copy;
 mod directory;
 mod error;
 mod key_file;
@@ -10,6 +11,7 @@ mod lock;
 mod replace;
 mod replace_many;
 
+pub use copy::copy;
 pub use directory::{create_directory, remove, sync_directory_of};
 pub use error::{DiskError, Operation};
 pub use key_file::{KeyFileDefect, KeyFileError, KeyFileFacts, read_key_file};

@@ -1,10 +1,11 @@
 //! Replacement, exclusive creation and key files on a real file system.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Barrier};
 
-use nimbus_disk::{KeyFileDefect, create_directory, create_exclusive, read_key_file, remove, replace};
+use nimbus_disk::{KeyFileDefect, copy, create_directory, create_exclusive, read_key_file, remove, replace};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).expect("metadata").permissions().mode() & 0o7777
@@ -58,6 +59,29 @@ fn what_is_not_there_is_not_removed() {
     fs::write(&path, b"x").expect("write");
     assert!(remove(&path).expect("present"));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_copy_replaces_what_is_there_and_a_stopped_one_changes_nothing() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = |name: &str| directory.path().join(name);
+    let content: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
+    fs::write(path("from"), &content).expect("from");
+    fs::write(path("to"), b"old").expect("to");
+    fs::write(path("to.tmp"), b"left by a crash").expect("stale");
+    let mut seen = Vec::new();
+    let stopped = copy(&path("from"), &path("to"), &mut |done, total| {
+        seen.push((done, total));
+        ControlFlow::Break(())
+    });
+    assert!(!stopped.expect("stopped"));
+    assert_eq!(fs::read(path("to")).expect("read"), b"old");
+    assert!(copy(&path("from"), &path("to"), &mut |_, _| ControlFlow::Continue(())).expect("copy"));
+    assert_eq!(fs::read(path("to")).expect("read"), content);
+    assert_eq!(mode(&path("to")), 0o600);
+    assert_eq!(seen, [(1 << 20, 3_000_000)]);
+    assert!(copy(&path("none"), &path("to"), &mut |_, _| ControlFlow::Continue(())).is_err());
+    assert_eq!(fs::read_dir(directory.path()).expect("list").count(), 2);
 }
 
 #[test]

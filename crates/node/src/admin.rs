@@ -140,7 +140,7 @@ fn copy_key(env: Env, file: &NativeRedbFile) -> napi::Result<Option<redb::CopyKe
 }
 
 /// Runs `work` on a native thread; its news go to `on_event`.
-fn begin(
+pub fn begin(
     on_event: Function<NativeWorkEvent, ()>,
     work: impl FnOnce(&Arc<Watch>) -> Result<(), NativeFailure> + Send + 'static,
 ) -> napi::Result<NativeWork> {

@@ -56,6 +56,18 @@ impl NativeFailure {
         Self::new("internal", "the work failed inside nimbus".to_owned(), None)
     }
 
+    /// The file is under another key than the one that was tried.
+    pub fn other_key(path: &Path) -> Self {
+        let message = format!("{} is under another key", path.display());
+        Self::new("other_key", message, Some(path))
+    }
+
+    /// The caller asked for the end of the work.
+    pub fn interrupted(path: &Path) -> Self {
+        let message = format!("the work on {} was interrupted", path.display());
+        Self::new("interrupted", message, Some(path))
+    }
+
     /// A value of the wrong size or shape is a mistake of the caller.
     pub fn invalid_argument(message: &str) -> Self {
         Self::new("invalid_argument", message.to_owned(), None)

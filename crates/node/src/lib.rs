@@ -23,6 +23,7 @@ mod kms;
 mod known_answers;
 mod kv;
 mod process;
+mod rekey;
 mod store;
 mod subject_key;
 mod value;

@@ -12,6 +12,8 @@
 //! | `store`      | one file: group commit, point reads, queries                             |
 //! | `queue`      | what a store's writer has to do                                          |
 //! | `batch`      | many requests in one transaction, each standing or falling alone         |
+//! | `rekey`      | another key for a whole file, and which key a file is under              |
+//! | `meter`      | how far such work is                                                     |
 //! | `log`        | keeping the write-ahead log short                                        |
 //! | `cache`      | the page-cache budget of the process                                     |
 //! | `copy`       | a whole database into a new file, plain or encrypted                     |
@@ -31,9 +33,11 @@ mod digest;
 mod error;
 mod exit;
 mod log;
+mod meter;
 mod options;
 mod provider;
 mod queue;
+mod rekey;
 mod store;
 mod tamper;
 mod value;
@@ -46,5 +50,6 @@ pub use connection::Connection;
 pub use copy::{CopyJob, copy_database};
 pub use error::StoreError;
 pub use options::{Encryption, Mode, OpenOptions, Profile};
+pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store};
 pub use value::{Row, Value};

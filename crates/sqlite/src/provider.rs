@@ -18,7 +18,7 @@ use libsqlite3_sys::{SQLITE_ERROR, SQLITE_OK};
 use nimbus_crypto::sqlcipher::{BLOCK_BYTES, HashAlgorithm, PageCrypto, pbkdf2};
 use nimbus_crypto::{KEY_BYTES, random};
 
-use crate::tamper;
+use crate::{meter, tamper};
 
 const KEY_SIZE: c_int = 32;
 const BLOCK_SIZE: c_int = 16;
@@ -242,6 +242,9 @@ unsafe extern "C" fn hmac(
         ) else {
             return SQLITE_ERROR;
         };
+        if meter::page().is_break() {
+            return SQLITE_ERROR;
+        }
         let mac = state.hmac(hash, key, page, suffix);
         let behind_input = page.as_ptr().add(page.len());
         if !ptr::eq(behind_input, out) && !mac.matches(slice::from_raw_parts(behind_input, hash.output_bytes())) {

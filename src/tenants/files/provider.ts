@@ -1,6 +1,7 @@
 /** Tenants as files of one directory, encrypted or plain, whatever their engine: the directory is the list of tenants. */
 import { mapBounded } from '../../encryption/bounded.js'
 import { readDirectoryStatus } from '../../encryption/directory.js'
+import type { RotationEnd } from '../../encryption/settle-rotation.js'
 import type { FileStatus } from '../../encryption/status.js'
 import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
@@ -22,6 +23,8 @@ export interface FileProviderOptions {
   readonly directory: string
   /** Left out, every file is plain. Stays the caller's to close. */
   readonly keys?: KeyProvider | undefined
+  /** Told how a rotation of a DEK ended that a start found interrupted. */
+  readonly onRotation?: ((path: string, end: RotationEnd) => void) | undefined
   /** Of the files that are created encrypted; those that exist keep theirs. */
   readonly profile?: Profile | undefined
   /** 256 if left out. */
@@ -45,6 +48,7 @@ export class FileProvider implements TenantProvider {
   readonly #engine: Engine
   readonly #directory: string
   readonly #encryption: Encryption | undefined
+  readonly #onRotation: FileProviderOptions['onRotation']
   readonly #pool: Pool<ServedTenant>
   readonly #tenants = new Map<string, KnownTenant>()
   /** One creation or deletion of a tenant at a time. */
@@ -53,7 +57,8 @@ export class FileProvider implements TenantProvider {
   #isServing = false
 
   constructor(engine: Engine, options: FileProviderOptions) {
-    const { directory, keys, profile, maxOpenTenants, idleMs } = options
+    const { directory, keys, profile, maxOpenTenants, idleMs, onRotation } = options
+    this.#onRotation = onRotation
     this.name = engine.name
     this.#engine = engine
     this.#directory = directory
@@ -70,7 +75,7 @@ export class FileProvider implements TenantProvider {
   async start(): Promise<void> {
     createDirectory(this.#directory)
     this.#engine.start()
-    const found = await checkDirectory(this.#engine, this.#directory, this.#encryption?.keys)
+    const found = await checkDirectory(this.#engine, this.#directory, this.#encryption?.keys, this.#onRotation)
     for (const [id, createdAt] of found) this.#add(id, createdAt)
     this.#isServing = true
   }

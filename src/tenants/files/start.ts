@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mapBounded } from '../../encryption/bounded.js'
 import { checkPlain, checkProtected } from '../../encryption/check.js'
+import type { SettleOptions } from '../../encryption/settle.js'
 import { NimbusError, fromSystemError } from '../../errors.js'
 import type { KeyProvider } from '../../keys/provider.js'
 import { isTenantId, servedName } from '../../keys/subject.js'
@@ -25,6 +26,7 @@ export async function checkDirectory(
   engine: Engine,
   directory: string,
   keys: KeyProvider | undefined,
+  onRotation?: SettleOptions['onRotation'],
 ): Promise<FoundTenants> {
   await settleMarked(engine, directory)
   const names = await namesIn(directory)
@@ -33,7 +35,7 @@ export async function checkDirectory(
   const checked = await mapBounded(tenants, FILES_AT_A_TIME, async (tenant) => {
     const subject = { family: engine.family, tenant }
     const path = join(directory, servedName(subject))
-    if (keys !== undefined) return { tenant, ...(await checkEncrypted(path, subject, keys)) }
+    if (keys !== undefined) return { tenant, ...(await checkEncrypted(path, subject, keys, { onRotation })) }
     await checkPlain(path, subject)
     await engine.checkHead(path)
     return { tenant, isThere: true, createdAt: undefined }
@@ -69,8 +71,9 @@ async function checkEncrypted(
   path: string,
   subject: TenantSubject,
   keys: KeyProvider,
+  options: SettleOptions,
 ): Promise<{ isThere: boolean; createdAt: number | undefined }> {
-  const file = await checkProtected(path, subject, keys)
+  const file = await checkProtected(path, subject, keys, options)
   file?.dek.close()
   return { isThere: file !== undefined, createdAt: file && Date.parse(file.manifest.createdAt) }
 }

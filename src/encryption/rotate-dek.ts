@@ -1,0 +1,157 @@
+/**
+ * Another DEK for a SQLite file: every page is written anew, in place, under a key that did not exist before.
+ *
+ * | stopped after            | on the disk                                                    | the next start or command (`settle-rotation.ts`)   |
+ * |--------------------------|----------------------------------------------------------------|----------------------------------------------------|
+ * | the log is folded        | manifest `active`, file                                        | nothing to do                                      |
+ * | manifest `rotating`      | both keys, file under `current`                                | undone                                             |
+ * | the backup, in any part  | the same, `<file>.<rotation>.bak` and its manifest in part      | undone: the backup goes                            |
+ * | the pages, in any part   | both keys, file under `current` once its journal is rolled back | undone                                             |
+ * | SQLite's commit          | both keys, file under `next`                                   | finished                                           |
+ * | the backup is published  | the same, `.bak` and its manifest, one or both new             | finished: the other follows                        |
+ * | manifest `active`        | the new key alone, file under it                               | nothing to do                                      |
+ *
+ * So nothing is ever under a key that no durable manifest holds, and the old key goes only when every page was seen to be
+ * under the new one. The file id stays, since it is SQLCipher's salt, which stays (crates/sqlite, rekey.rs); the generation
+ * is one more. Callers hold the lock of the file or of its directory.
+ */
+import { NimbusError, toNimbusError } from '../errors.js'
+import type { KeyProvider } from '../keys/provider.js'
+import type { FileSubject } from '../keys/subject.js'
+import { type Disk, manifestPathOf, nativeDisk } from '../manifest/file.js'
+import { type RotatingManifest, type Slot, bindingOf } from '../manifest/manifest.js'
+import { type Dek, randomBytes } from '../native.js'
+import type { LongWork } from './progress.js'
+import { manifestMissing, sealed } from './protect.js'
+import { type RekeyEngine, nativeEngine, under } from './rekey-engine.js'
+import { type Rotating, makeBackup } from './rotation-backup.js'
+import { type RotationEnd, endRotation } from './settle-rotation.js'
+import { settle } from './settle.js'
+import { type Protected, unlock } from './unlock.js'
+
+export interface DekRotation extends LongWork {
+  readonly provider: KeyProvider
+  readonly skipBackup: boolean
+  readonly disk?: Disk | undefined
+  readonly engine?: RekeyEngine | undefined
+}
+
+/** `rotated`, or how an earlier rotation ended that was found interrupted: after `finished` no other was begun. */
+export interface DekResult {
+  readonly outcome: 'rotated' | 'finished'
+  /** What became of an earlier rotation before this one began. */
+  readonly earlier?: RotationEnd
+}
+
+/**
+ * Rotates the DEK of one file.
+ *
+ * @throws what `unlock` throws; `manifest_missing`, `data_missing`, `file_corrupt` for a file that is not whole before; `file_busy`,
+ * `disk_full`, `io_error`; what `signal` was aborted with. The file is then as it was, or, if the disk does not let it be
+ * told, the next start or command settles it: the message says which.
+ */
+export async function rotateDek(path: string, subject: FileSubject, rotation: DekRotation): Promise<DekResult> {
+  const { provider, disk = nativeDisk, engine = nativeEngine } = rotation
+  requireSqlite(subject, path)
+  const found = await unlock(path, subject, provider)
+  if (found === undefined) throw manifestMissing(path)
+  let earlier: RotationEnd | undefined
+  const onRotation = (_: string, end: RotationEnd): void => void (earlier = end)
+  const file = await closingOnError(found, () => settle(found, provider, { disk, engine, onRotation }))
+  if (file === undefined) throw new NimbusError('data_missing', `database file is missing: ${path}`, { path })
+  try {
+    if (earlier === 'finished') return { outcome: 'finished', earlier }
+    await requireWhole(file, engine, rotation)
+    await rotate(file, { ...rotation, disk, engine })
+    return earlier === undefined ? { outcome: 'rotated' } : { outcome: 'rotated', earlier }
+  } finally {
+    file.dek.close()
+  }
+}
+
+/** A file with a bad page would be refused by SQLCipher in the middle; better before anything is written. */
+async function requireWhole(file: Protected, engine: RekeyEngine, work: LongWork): Promise<void> {
+  const { path, dek } = file
+  await engine.foldLog(under(file, dek))
+  if (await engine.keyOpens(under(file, dek), { everyPage: true, ...reporting(path, work) })) return
+  throw new NimbusError('file_corrupt', `${path} does not open under the key that its manifest holds`, { path })
+}
+
+async function rotate(
+  file: Protected,
+  rotation: DekRotation & { readonly disk: Disk; readonly engine: RekeyEngine },
+): Promise<void> {
+  const { path, dek } = file
+  const { disk, engine, provider, skipBackup } = rotation
+  const { slot, dek: nextDek } = await newSlot(file, provider)
+  let failure: Error | undefined
+  const manifest: RotatingManifest = { ...file.manifest, state: 'rotating', next: slot }
+  const rotating: Rotating = { path, manifest, dek }
+  try {
+    disk.replaceFile(manifestPathOf(path), sealed(manifest, dek))
+    if (!skipBackup) await makeBackup(rotating, disk, rotation)
+    await engine.rekey(under(file, dek), nextDek, reporting(path, rotation))
+  } catch (error) {
+    failure = error instanceof Error ? error : toNimbusError(error)
+  }
+  try {
+    const { outcome } = await endRotation(rotating, nextDek, disk, engine, rotation)
+    if (outcome === 'finished') return
+  } catch (error) {
+    throw pending(path, failure ?? error)
+  } finally {
+    nextDek.close()
+  }
+  throw failure ?? notCommitted(path)
+}
+
+async function newSlot(file: Protected, provider: KeyProvider): Promise<{ slot: Slot; dek: Dek }> {
+  const { current } = file.manifest
+  const binding = { ...bindingOf(file.manifest, current), generation: current.generation + 1n, salt: randomBytes(32) }
+  const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
+  const { generation, fileId, salt } = binding
+  const commitment = dek.commitment(salt)
+  return { slot: { generation, fileId, provider: provider.kind, hint, keyId, salt, commitment, wrapped }, dek }
+}
+
+function reporting(path: string, { signal, onProgress }: LongWork) {
+  return {
+    signal,
+    onProgress: onProgress && ((progress: Parameters<typeof onProgress>[1]) => onProgress(path, progress)),
+  }
+}
+
+async function closingOnError<T>(file: Protected, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    file.dek.close()
+    throw error
+  }
+}
+
+function requireSqlite({ family }: FileSubject, path: string): void {
+  if (family === 'sqlite_tenant') return
+  throw new NimbusError('unsupported_for_provider', `cannot change the key of ${path}: it is not a SQLite database`, {
+    path,
+  })
+}
+
+/** SQLCipher said that all went well, and yet the file is under its old key: its commit failed. */
+function notCommitted(path: string): NimbusError {
+  return new NimbusError('io_error', `the new key of ${path} could not be committed; the file is as it was`, {
+    path,
+    remediation: 'Check the disk and the free space on it, then repeat.',
+  })
+}
+
+function pending(path: string, thrown: unknown): Error {
+  const cause = thrown instanceof Error ? thrown : toNimbusError(thrown)
+  if (!(cause instanceof NimbusError)) return cause
+  return new NimbusError(cause.code, `${cause.message}; the change of the key of ${path} is pending`, {
+    path,
+    cause,
+    detail: cause.detail,
+    remediation: `${cause.remediation} Then start the server or run the command again: either settles the file first.`,
+  })
+}

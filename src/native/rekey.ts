@@ -1,0 +1,47 @@
+/** What a change of the DEK of a SQLite file is made of, each step on a native thread. */
+import type * as Addon from '../../index.js'
+import { addon } from './addon.js'
+import type { StoreEncryption } from './sqlite-store.js'
+import { OTHER_KEY, type WorkOptions, longWork } from './work.js'
+
+/** A SQLite file that is encrypted. */
+export interface EncryptedFile {
+  path: string
+  encryption: StoreEncryption
+}
+
+/** Folds the write-ahead log into the file and leaves it without one, durably. */
+export function foldLog({ path, encryption }: EncryptedFile): Promise<void> {
+  return longWork({}, (onEvent) => addon.foldLog({ path, ...encryption }, onEvent))
+}
+
+/**
+ * Writes every page of a file without a log anew, under the key of `next`; file id and profile stay. Whether it resolves or
+ * rejects, only `keyOpens` tells which key the file is under.
+ */
+export function rekey({ path, encryption }: EncryptedFile, next: Addon.Dek, options: WorkOptions = {}): Promise<void> {
+  const successor = { path, ...encryption, dek: next }
+  return longWork(options, (onEvent) => addon.rekey({ path, ...encryption }, successor, onEvent))
+}
+
+/**
+ * Whether the file is under this key; with `everyPage` each page is authenticated as well, and `file_corrupt` thrown if the first
+ * one is under the key and another is not. Rolls back what a crash left.
+ */
+export async function keyOpens(
+  { path, encryption }: EncryptedFile,
+  { everyPage, ...options }: WorkOptions & { everyPage: boolean },
+): Promise<boolean> {
+  try {
+    await longWork(options, (onEvent) => addon.keyOpens({ path, ...encryption }, everyPage, onEvent))
+    return true
+  } catch (error) {
+    if (error === OTHER_KEY) return false
+    throw error
+  }
+}
+
+/** Copies a file in one step, mode 0600, durable when it resolves; what is at `to` is replaced. */
+export function copyFileDurably(from: string, to: string, options: WorkOptions = {}): Promise<void> {
+  return longWork(options, (onEvent) => addon.copyFileDurably(from, to, onEvent))
+}
