@@ -85,7 +85,7 @@ fn replace_on<F: Files>(files: &mut F, replacements: &[Replacement<'_>]) -> Vec<
     }
     for (directory, members) in by_directory(replacements, &outcomes) {
         if let Err(error) = files.sync_directory(&directory) {
-            fail(&mut outcomes, &members, error);
+            fail(&mut outcomes, &members, &error);
         }
     }
     outcomes
@@ -123,7 +123,7 @@ fn flush<F: Files>(files: &mut F, replacements: &[Replacement<'_>], outcomes: &m
     }
     if let Err(error) = files.flush(&directories) {
         let members: Vec<usize> = members.into_iter().flatten().copied().collect();
-        fail(outcomes, &members, error);
+        fail(outcomes, &members, &error);
     }
 }
 
@@ -138,7 +138,7 @@ fn by_directory(replacements: &[Replacement<'_>], outcomes: &[Result<(), DiskErr
     groups
 }
 
-fn fail(outcomes: &mut [Result<(), DiskError>], members: &[usize], error: DiskError) {
+fn fail(outcomes: &mut [Result<(), DiskError>], members: &[usize], error: &DiskError) {
     for &position in members {
         if let Some(outcome) = outcomes.get_mut(position) {
             *outcome = Err(error.duplicate());
