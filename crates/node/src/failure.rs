@@ -193,14 +193,13 @@ impl From<StoreError> for NativeFailure {
             ..Self::new("statement", message.clone(), None)
         };
         match &error {
-            StoreError::Corrupt { path } => of_file("file_corrupt", path),
+            StoreError::Corrupt { path } | StoreError::CopyDiffers { path, .. } => of_file("file_corrupt", path),
             StoreError::Missing { path } => of_file("data_missing", path),
             StoreError::Exists { path } => of_file("target_exists", path),
             StoreError::Busy { path } => of_file("file_busy", path),
             StoreError::Full { path } => of_file("disk_full", path),
             StoreError::Denied { path } => of_file("not_permitted", path),
             StoreError::Io { path, .. } => of_file("io_error", path),
-            StoreError::CopyDiffers { path, .. } => of_file("file_corrupt", path),
             StoreError::Interrupted { path } => of_file("interrupted", path),
             StoreError::Closed { path } => of_file("shutting_down", path),
             StoreError::Panicked { path } => of_file("internal", path),

@@ -13,6 +13,10 @@
     clippy::cast_sign_loss,
     reason = "numbers from JavaScript saturate, which is what a budget should do"
 )]
+#![allow(
+    clippy::result_large_err,
+    reason = "a failure is made once, on its way to JavaScript"
+)]
 #![cfg_attr(test, allow(dead_code, reason = "napi-rs registers no exports in a test build"))]
 
 mod admin;
