@@ -102,9 +102,10 @@ pub fn key_opens(
         if mark.page_failed_since() {
             return Err(StoreError::corrupt(path));
         }
-        match sound.map_err(|error| StoreError::from_sqlite(error, 0, path))? {
-            true => Ok(true),
-            false => Err(StoreError::corrupt(path)),
+        if sound.map_err(|error| StoreError::from_sqlite(error, 0, path))? {
+            Ok(true)
+        } else {
+            Err(StoreError::corrupt(path))
         }
     })
 }
