@@ -18,8 +18,10 @@ enum Entry {
     Remove(PathBuf),
 }
 
+type Tear = fn(&[u8]) -> Vec<u8>;
+
 /// What a power cut makes of a file whose bytes were never synced.
-const TORN: [fn(&[u8]) -> Vec<u8>; 3] = [
+const TORN: [Tear; 3] = [
     |_| Vec::new(),
     |bytes| bytes[..bytes.len() / 2].to_vec(),
     <[u8]>::to_vec,
@@ -137,7 +139,7 @@ impl Files for Recorded {
 
     fn write(&mut self, &file: &Inode, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
         self.call(Operation::Write, path, |state| {
-            state.inodes[file] = (bytes.to_vec(), false)
+            state.inodes[file] = (bytes.to_vec(), false);
         })
     }
 
