@@ -1,9 +1,11 @@
 /** The HTTP application on a real socket, over tenants in memory. */
 import { onTestFinished } from 'vitest'
+import { ControlPlane } from '../../src/control/control-plane.js'
 import type { AdmissionLimits } from '../../src/server/admission.js'
 import { createApp } from '../../src/server/app.js'
 import { postureOf } from '../../src/server/encryption-posture.js'
 import { createLogger } from '../../src/server/log.js'
+import { temporaryDirectory } from './directory.js'
 import { MemoryTenants } from './memory-tenants.js'
 
 export const TOKEN = 'nimbus_0123456789abcdefghijklmnopqrstuvwxyz'
@@ -54,11 +56,14 @@ export interface TestApp {
 /** A body that is not a string or bytes is sent as JSON. The token is sent unless `headers` say otherwise. */
 export async function startTestApp(limits?: AdmissionLimits): Promise<TestApp> {
   const tenants = new MemoryTenants()
+  const control = await ControlPlane.open({ directory: temporaryDirectory() })
+  onTestFinished(() => control.close())
   let logged = ''
   const app = createApp({
     tenants,
     posture: postureOf({ encryption: undefined, tenantProvider: 'sqlite' }),
-    tokens: { accepts: (token) => token === TOKEN },
+    tokens: { accepts: (token) => token === TOKEN, grantOf: (token) => control.tokens.grantOf(token) },
+    control,
     log: createLogger({ write: (line) => (logged += line) }),
     ...(limits !== undefined && { limits }),
   })

@@ -1,8 +1,9 @@
 /** Starts the server in the one safe order, and stops it in the reverse one. */
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, realpathSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { createSecureContext } from 'node:tls'
 import type { StartConfig, TlsConfig } from '../config/start.js'
+import { ControlPlane } from '../control/control-plane.js'
 import { NimbusError, systemErrorCode } from '../errors.js'
 import { ROTATION_ENDS } from '../encryption/settle-rotation.js'
 import { openKeyProvider } from '../keys/open.js'
@@ -13,6 +14,7 @@ import { createApp } from './app.js'
 import type { App } from './app-types.js'
 import { postureOf } from './encryption-posture.js'
 import type { Logger } from './log.js'
+import { RecordedTenants } from './recorded-tenants.js'
 
 export { createLogger, describeForLog } from './log.js'
 
@@ -48,18 +50,20 @@ export async function runServer(config: StartConfig, log: Logger): Promise<Runni
 }
 
 async function startUp(config: StartConfig, log: Logger, undo: (() => void | Promise<void>)[]): Promise<string> {
-  const { dataDir, encryption } = config
+  const { dataDir, controlDataDir, encryption } = config
   if (hardenProcess().dumpable)
     log.warn('this process may be dumped or traced: key material could be read from outside')
 
   const tls = config.tls === undefined ? undefined : readTls(config.tls)
-  const lock = takeDirectory(dataDir)
-  warnOfOpenDirectory(dataDir, log)
-  undo.push(() => {
-    lock.release()
-  })
+  for (const directory of new Set([dataDir, controlDataDir].map(madeDirectory))) {
+    const lock = takeDirectory(directory)
+    undo.push(() => {
+      lock.release()
+    })
+    warnOfOpenDirectory(directory, log)
+  }
 
-  const keys = encryption && (await openKeyProvider(encryption, [dataDir, config.controlDataDir]))
+  const keys = encryption && (await openKeyProvider(encryption, [dataDir, controlDataDir]))
   if (keys !== undefined) {
     undo.push(() => {
       keys.close()
@@ -67,11 +71,17 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
     for (const warning of keys.warnings) log.warn(warning)
   }
 
-  const tenants = createTenantProvider(config.tenantProvider, {
+  const control = await ControlPlane.open({ directory: controlDataDir, keys })
+  undo.push(() => control.close())
+  const warn = (what: string): void => {
+    log.warn(what)
+  }
+  const served = createTenantProvider(config.tenantProvider, {
     directory: dataDir,
     keys,
     onRotation: (file, end) => log.warn(`${file}: ${ROTATION_ENDS[end]}`),
   })
+  const tenants = new RecordedTenants({ tenants: served, control, dataDir, warn })
   undo.push(() => tenants.close())
   await tenants.start()
   warnOfUnlockedKeys(log)
@@ -79,16 +89,31 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
   const tokens = AdminToken.loadOrCreate(config.authTokenFile)
   for (const warning of tokens.warnings()) log.warn(warning)
 
-  const app = createApp({ tenants, posture: postureOf(config), tokens, log, tls })
+  const authority = {
+    accepts: (token: string) => tokens.accepts(token),
+    grantOf: (token: string) => control.tokens.grantOf(token),
+  }
+  const app = createApp({ tenants, posture: postureOf(config), tokens: authority, control, log, tls })
   undo.push(() => closeWithin(app, GRACE_MS))
   return listen(app, config)
 }
 
-/** Whatever the reason: a directory that cannot be made or locked is one that cannot be used. */
-function takeDirectory(directory: string): FileLock {
-  try {
+/** The directory without links on the way to it: both settings may name one, and it can be locked only once. */
+function madeDirectory(directory: string): string {
+  return usable(directory, () => {
     createDirectory(directory)
-    return FileLock.exclusive(path.join(directory, LOCK_FILE))
+    return realpathSync(directory)
+  })
+}
+
+function takeDirectory(directory: string): FileLock {
+  return usable(directory, () => FileLock.exclusive(path.join(directory, LOCK_FILE)))
+}
+
+/** Whatever the reason: a directory that cannot be made or locked is one that cannot be used. */
+function usable<T>(directory: string, use: () => T): T {
+  try {
+    return use()
   } catch (error) {
     if (!(error instanceof NimbusError) || error.code !== 'io_error') throw error
     throw new NimbusError('data_dir_unwritable', error.message, { path: directory, cause: error })

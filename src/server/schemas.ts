@@ -24,8 +24,12 @@ export const TenantPath = Type.Object({ tenant: Type.String() }, strict)
 export const TablePath = Type.Object({ tenant: Type.String(), table: Type.String() }, strict)
 export const DocumentPath = Type.Object({ tenant: Type.String(), table: Type.String(), id: Type.String() }, strict)
 
+export const TokenPath = Type.Object({ id: Type.String() }, strict)
+
 export const NoQuery = Type.Object({}, strict)
 export const PageQuery = Type.Object({ limit: Type.Optional(limit), after: Type.Optional(after) }, strict)
+
+export const EventQuery = Type.Object({ limit: Type.Optional(limit) }, strict)
 
 export const NewTenant = Type.Object({ id: Type.String() }, strict)
 export const NewDocument = Type.Object({ table: Type.String(), fields }, strict)
@@ -107,6 +111,25 @@ export const Document = Type.Object(
   },
   strict,
 )
+const token = {
+  id: Type.String(),
+  prefix: Type.String({ description: 'The first 12 characters of the token.' }),
+  name: Type.String(),
+  tenants: Type.Array(Type.String(), { description: 'Tenant ids, or "*" alone for every tenant.' }),
+  access: oneOf(['read', 'write']),
+  created_at: timestamp,
+  revoked_at: nullable(timestamp),
+}
+export const NewToken = Type.Object({ name: token.name, tenants: token.tenants, access: token.access }, strict)
+export const Token = Type.Object(token, strict)
+export const MadeToken = Type.Object({ ...token, token: Type.String() }, strict)
+export const TokenList = pageOf(Token)
+const Event = Type.Object(
+  { at: timestamp, event: Type.String(), subject: Type.String(), note: nullable(Type.String()) },
+  strict,
+)
+export const EventList = Type.Object({ data: Type.Array(Event) }, strict)
+
 export const TenantList = pageOf(Tenant)
 export const DocumentPage = pageOf(Document)
 export const DocumentList = Type.Object({ data: Type.Array(Document) }, strict)
@@ -198,6 +221,12 @@ export const NAMED_SCHEMAS: Readonly<Record<string, TSchema>> = {
   TableSchema,
   Operation,
   Transaction,
+  NewToken,
+  Token,
+  MadeToken,
+  TokenList,
+  Event,
+  EventList,
   Tenant,
   TenantList,
   Document,

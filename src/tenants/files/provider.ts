@@ -80,6 +80,10 @@ export class FileProvider implements TenantProvider {
     this.#isServing = true
   }
 
+  ids(): string[] {
+    return [...this.#tenants.keys()]
+  }
+
   async create(id: string): Promise<TenantInfo> {
     const file = this.#fileOf(parseTenantId(id))
     return this.#lives.run([id], async () => {
