@@ -40,3 +40,13 @@ export const knownAnswers = {
   aes256GcmSivOpen: addon.aes256GcmSivOpen,
   hkdfSha256: addon.hkdfSha256,
 }
+
+/**
+ * Moves the DEK out of the JSON answer of a KMS, in place; nothing if it has no `Plaintext`. Throws `kms_unavailable` for
+ * an answer that is cut off or otherwise not one; the answer is zeros then.
+ */
+export const takeDekFromKmsAnswer = (answer: Uint8Array): Addon.Dek | undefined =>
+  guard(() => addon.takeDekFromKmsAnswer(answer)) ?? undefined
+/** Writes the DEK into the JSON request to a KMS, over the base64 of 32 bytes; the caller wipes the request. */
+export const putDekIntoKmsRequest = (dek: Addon.Dek, request: Uint8Array): void =>
+  guard(() => addon.putDekIntoKmsRequest(dek, request))
