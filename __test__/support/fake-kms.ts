@@ -26,7 +26,10 @@ interface Key {
 }
 
 type Context = Readonly<Record<string, string>> | undefined
-type Input = Readonly<Record<string, string | undefined>> & { readonly contexts: (name: string) => Context }
+interface Input {
+  text(name: string): string | undefined
+  context(name: string): Context
+}
 type Output = Record<string, string>
 
 /** A refusal, in the KMS's own words. */
@@ -137,11 +140,11 @@ export class FakeKms {
   }
 
   #answer(operation: Operation, input: Input): Output {
-    const context = input.contexts('EncryptionContext')
+    const context = input.context('EncryptionContext')
     switch (operation) {
       case 'GenerateDataKey': {
-        if (input['KeySpec'] !== 'AES_256') throw new Refusal('ValidationException', 'KeySpec')
-        const key = this.#usable(input['KeyId'])
+        if (input.text('KeySpec') !== 'AES_256') throw new Refusal('ValidationException', 'KeySpec')
+        const key = this.#usable(input.text('KeyId'))
         const plaintext = randomBytes(32)
         this.plaintexts.push(plaintext)
         return {
@@ -151,21 +154,21 @@ export class FakeKms {
         }
       }
       case 'Encrypt': {
-        const key = this.#usable(input['KeyId'])
-        const plaintext = Buffer.from(input['Plaintext'] ?? '', 'base64')
+        const key = this.#usable(input.text('KeyId'))
+        const plaintext = Buffer.from(input.text('Plaintext') ?? '', 'base64')
         this.plaintexts.push(plaintext)
         return { CiphertextBlob: seal(key, plaintext, context), KeyId: key.arn }
       }
       case 'Decrypt': {
-        const [key, plaintext] = this.#open(input['CiphertextBlob'], input['KeyId'], context)
+        const [key, plaintext] = this.#open(input.text('CiphertextBlob'), input.text('KeyId'), context)
         this.plaintexts.push(plaintext)
         return { Plaintext: plaintext.toString('base64'), KeyId: key.arn }
       }
       case 'ReEncrypt': {
-        const sourceContext = input.contexts('SourceEncryptionContext')
-        const [source, plaintext] = this.#open(input['CiphertextBlob'], input['SourceKeyId'], sourceContext)
-        const key = this.#usable(input['DestinationKeyId'])
-        const blob = seal(key, plaintext, input.contexts('DestinationEncryptionContext'))
+        const sourceContext = input.context('SourceEncryptionContext')
+        const [source, plaintext] = this.#open(input.text('CiphertextBlob'), input.text('SourceKeyId'), sourceContext)
+        const key = this.#usable(input.text('DestinationKeyId'))
+        const blob = seal(key, plaintext, input.context('DestinationEncryptionContext'))
         return { CiphertextBlob: blob, SourceKeyId: source.arn, KeyId: key.arn }
       }
     }
@@ -235,8 +238,10 @@ function operationOf({ method, headers }: IncomingMessage): Operation {
 
 function inputOf(body: Buffer): Input {
   const members = JSON.parse(body.toString('utf8')) as Record<string, unknown>
-  const texts = Object.entries(members).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : []))
-  return { ...(Object.fromEntries(texts) as Record<string, string>), contexts: (name) => members[name] as Context }
+  return {
+    text: (name) => (typeof members[name] === 'string' ? members[name] : undefined),
+    context: (name) => members[name] as Context,
+  }
 }
 
 function send(response: ServerResponse, status: number, answer: Output, fault?: Fault): void {
