@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nimbus_budget::{Engine, Ticket};
 use nimbus_threads::{exit, pool};
 
 use crate::batch::{self, Step};
-use crate::cache::{Role, Ticket};
+use crate::cache::Role;
 use crate::completion::{Completion, Outcome, RequestId, Sink};
 use crate::connection::Connection;
 use crate::error::StoreError;
@@ -74,7 +75,7 @@ impl Store {
     /// # Errors
     /// Those of [`Connection::open`].
     pub fn open(options: &OpenOptions, sink: Sink) -> Result<Self, StoreError> {
-        let ticket = Ticket::take();
+        let ticket = Ticket::take(Engine::Sqlite);
         let writer = Connection::open_as(options, Role::Writer)?;
         let shared = Shared {
             path: options.path.clone(),
