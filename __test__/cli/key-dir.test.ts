@@ -35,7 +35,8 @@ describe('a server with a key directory', () => {
     expect((await server.request('GET', '/api/tenants')).body.data).toEqual([])
 
     const key = await addKey(home.keyDir, 'demo')
-    expect(server.stderr()).toContain(key)
+    // The log is written a few lines at a time.
+    await expect.poll(() => server.stderr(), { timeout: 10_000 }).toContain(key)
     const created = await server.request('POST', '/api/tenants', { id: 'demo' })
     expect(created).toMatchObject({ status: 201, body: { encrypted: true } })
     const inserted = await server.request('POST', '/api/tenants/demo/documents', { table: 'notes', fields: { n: 1 } })
