@@ -1,43 +1,16 @@
 /** The files of tenants on redb: what every state of the disk becomes at a start. */
-import { copyFileSync, readFileSync, readdirSync, renameSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createProtected, markActive, markDeleting } from '../../src/encryption/protect.js'
 import type { FileSubject } from '../../src/keys/subject.js'
 import { writeIn } from '../support/directory.js'
 import { rejectionOf } from '../support/failure.js'
-import { allDocuments, fieldsOf } from './contract/home.js'
+import { allDocuments } from './contract/home.js'
 import { type FileHome, MODES, makeRedbHome } from './file-home.js'
+import { contentOf, filesIn, makeTenants, tenantsOf } from './file-tenants.js'
 
 const subjectOf = (tenant: string): FileSubject => ({ family: 'redb_tenant', tenant })
-
-async function makeTenants(home: FileHome, ...tenants: string[]): Promise<void> {
-  const provider = await home.open()
-  for (const tenant of tenants) {
-    await provider.create(tenant)
-    await (await provider.open(tenant)).insert('posts', { of: tenant, secret: 'plaintext to look for' })
-  }
-  await provider.close()
-}
-
-/** Who is served, each with its own document. */
-async function tenantsOf(home: FileHome): Promise<string[]> {
-  const provider = await home.open()
-  const { tenants } = await provider.list({})
-  for (const { id } of tenants) {
-    const documents = await allDocuments(await provider.open(id), 'posts')
-    expect(documents.map((document) => fieldsOf(document)['of'])).toEqual([id])
-  }
-  await provider.close()
-  return tenants.map(({ id }) => id)
-}
-
-const filesIn = (home: FileHome): string[] =>
-  readdirSync(home.directory)
-    .filter((name) => !name.endsWith('.nimbus-lock'))
-    .sort()
-
-const content = (home: FileHome) => filesIn(home).map((name) => [name, readFileSync(path.join(home.directory, name))])
 
 describe.each(MODES)('the files of a tenant on redb, %s', (mode) => {
   it('hold plaintext only if they are plain, while they are open too', async () => {
@@ -68,10 +41,10 @@ describe.each(MODES)('the files of a tenant on redb, %s', (mode) => {
     const provider = await home.open()
     for (const name of ['demo.redb', 'third.redb.nimbus-enc']) {
       writeIn(home.directory, name, 'somebody was quicker')
-      const before = content(home)
+      const before = contentOf(home)
       const tenant = name.slice(0, name.indexOf('.'))
       expect(await rejectionOf(provider.create(tenant))).toMatchObject({ code: 'target_exists' })
-      expect(content(home)).toEqual(before)
+      expect(contentOf(home)).toEqual(before)
     }
   })
 })
@@ -139,36 +112,6 @@ describe('a start finds an encrypted tenant on redb', () => {
 describe('a start on redb is refused, naming the file and touching nothing,', () => {
   const cases: [string, 'plain' | 'encrypted', (home: FileHome) => void, { code: string; path: string }][] = [
     [
-      'for a plaintext file while encryption is on',
-      'encrypted',
-      (home) => renameSync(`${home.fileOf('bad')}.nimbus-enc`, path.join(home.directory, 'away')),
-      { code: 'manifest_missing', path: 'bad.redb' },
-    ],
-    [
-      'for a manifest without its file',
-      'encrypted',
-      (home) => renameSync(home.fileOf('bad'), path.join(home.directory, 'away')),
-      { code: 'data_missing', path: 'bad.redb' },
-    ],
-    [
-      "for another tenant's data under its manifest",
-      'encrypted',
-      (home) => copyFileSync(home.fileOf('good'), home.fileOf('bad')),
-      { code: 'file_corrupt', path: 'bad.redb' },
-    ],
-    [
-      'for a file that was emptied',
-      'encrypted',
-      (home) => truncateSync(home.fileOf('bad'), 0),
-      { code: 'file_corrupt', path: 'bad.redb' },
-    ],
-    [
-      'for a plain file that was emptied',
-      'plain',
-      (home) => truncateSync(home.fileOf('bad'), 0),
-      { code: 'file_corrupt', path: 'bad.redb' },
-    ],
-    [
       'for a plain file of SQLite',
       'plain',
       (home) =>
@@ -181,15 +124,8 @@ describe('a start on redb is refused, naming the file and touching nothing,', ()
     const home = await makeRedbHome(mode)
     await makeTenants(home, 'good', 'bad')
     damage(home)
-    const before = content(home)
+    const before = contentOf(home)
     expect(await rejectionOf(home.open())).toMatchObject({ code, path: path.join(home.directory, name) })
-    expect(content(home)).toEqual(before)
-  })
-
-  it('with encrypted files while encryption is off', async () => {
-    const home = await makeRedbHome('encrypted')
-    await makeTenants(home, 'demo')
-    const failure = await rejectionOf(home.open({ keys: undefined }))
-    expect(failure).toMatchObject({ code: 'encrypted_but_disabled', path: `${home.fileOf('demo')}.nimbus-enc` })
+    expect(contentOf(home)).toEqual(before)
   })
 })

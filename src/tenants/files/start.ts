@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mapBounded } from '../../encryption/bounded.js'
 import { checkPlain, checkProtected } from '../../encryption/check.js'
+import { contentsOf, readFileHead } from '../../encryption/head.js'
 import type { SettleOptions } from '../../encryption/settle.js'
 import { NimbusError, fromSystemError } from '../../errors.js'
 import type { KeyProvider } from '../../keys/provider.js'
@@ -43,7 +44,10 @@ export async function checkDirectory(
   return new Map(checked.filter(({ isThere }) => isThere).map(({ tenant, createdAt }) => [tenant, createdAt]))
 }
 
-/** Plain files whose creation or deletion was interrupted: none of them was ever acknowledged to be there. */
+/**
+ * Plain files whose creation or deletion was interrupted: none of them was ever acknowledged to be there. A marker speaks of
+ * plaintext only: ciphertext that has meanwhile come under the name, its manifest still on the way, is somebody's data.
+ */
 async function settleMarked(engine: Engine, directory: string): Promise<void> {
   for (const name of await namesIn(directory)) {
     for (const suffix of [engine.creatingSuffix, DELETING_SUFFIX]) {
@@ -52,7 +56,7 @@ async function settleMarked(engine: Engine, directory: string): Promise<void> {
       const path = join(directory, file)
       // A file with a manifest is none of those that markers speak of.
       if (await exists(manifestPathOf(path))) removeFileDurably(path + suffix)
-      else removeMarked(path, engine.family, suffix)
+      else if (contentsOf(await readFileHead(path)) !== 'ciphertext') removeMarked(path, engine.family, suffix)
     }
   }
 }
