@@ -1,6 +1,5 @@
 //! One connection to one file: opened, keyed, and checked after every step.
 
-use std::ffi::CString;
 use std::fs::OpenOptions as FileOptions;
 use std::io;
 use std::ops::ControlFlow;
@@ -11,9 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
+use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::AuthContext;
-use rusqlite::{OpenFlags, Statement};
 
 use crate::authorizer::Authorizer;
 use crate::cache::{self, Role};
@@ -23,6 +22,7 @@ use crate::error::StoreError;
 use crate::log::{Fold, Log};
 use crate::options::{Encryption, Mode, OpenOptions};
 use crate::side_files::SideFiles;
+use crate::statement::{self, Access};
 use crate::tamper::{self, Mark};
 use crate::value::{Row, Value};
 
@@ -130,7 +130,7 @@ impl Connection {
         on_row: impl FnMut(Row) -> ControlFlow<()>,
     ) -> Result<u64, StoreError> {
         self.checked(step, |connection, mark| {
-            run_unchecked(connection, mark, Access::Write, sql, parameters, on_row)
+            statement::run(connection, mark, Access::Write, sql, parameters, on_row)
         })
     }
 
@@ -145,9 +145,35 @@ impl Connection {
         on_row: impl FnMut(Row) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.checked(0, |connection, mark| {
-            run_unchecked(connection, mark, Access::Read, sql, parameters, on_row)
+            statement::run(connection, mark, Access::Read, sql, parameters, on_row)
         })
         .map(drop)
+    }
+
+    /// The rows of a statement that reads. They end before the one with which their payload would exceed `most_bytes`, the
+    /// first being there whatever its size; true if there are more.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_up_to(
+        &mut self,
+        most_bytes: Option<usize>,
+        sql: &str,
+        parameters: &[Value],
+    ) -> Result<(Vec<Row>, bool), StoreError> {
+        let mut rows: Vec<Row> = Vec::new();
+        let mut bytes = 0_usize;
+        let mut cut = false;
+        self.read(sql, parameters, |row| {
+            bytes += row.iter().map(Value::payload_bytes).sum::<usize>();
+            cut = most_bytes.is_some_and(|most| bytes > most) && !rows.is_empty();
+            if cut {
+                return ControlFlow::Break(());
+            }
+            rows.push(row);
+            ControlFlow::Continue(())
+        })?;
+        Ok((rows, cut))
     }
 
     /// Runs `work` and turns whatever it says into [`StoreError::Corrupt`] if a page failed meanwhile.
@@ -249,60 +275,6 @@ impl Connection {
         // A negative cache_size is in KiB ("PRAGMA cache_size").
         self.control(&format!("PRAGMA cache_size = -{kibibytes}"))
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
-}
-
-fn run_unchecked(
-    connection: &rusqlite::Connection,
-    mark: Mark,
-    access: Access,
-    sql: &str,
-    parameters: &[Value],
-    mut on_row: impl FnMut(Row) -> ControlFlow<()>,
-) -> rusqlite::Result<u64> {
-    if sql.contains('\0') {
-        // SQLite reads up to a NUL and would drop the rest in silence.
-        CString::new(sql)?;
-    }
-    let mut statement = connection.prepare_cached(sql)?;
-    if access == Access::Read && !statement.readonly() {
-        return Err(rusqlite::Error::InvalidQuery);
-    }
-    bind(&mut statement, parameters)?;
-    let columns = statement.column_count();
-    let changes_before = connection.total_changes();
-    let mut rows = statement.raw_query();
-    while let Some(row) = rows.next()? {
-        let values = (0..columns)
-            .map(|column| row.get_ref(column).map(Value::from))
-            .collect::<Result<Row, _>>()?;
-        // After the columns: reading one may load its overflow pages.
-        if mark.page_failed_since() || on_row(values).is_break() {
-            break;
-        }
-    }
-    drop(rows);
-    // CREATE and its like leave the count of the statement before them ("sqlite3_changes").
-    let changed = connection.total_changes() != changes_before;
-    Ok(if changed { connection.changes() } else { 0 })
-}
-
-fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> rusqlite::Result<()> {
-    if statement.parameter_count() != parameters.len() {
-        return Err(rusqlite::Error::InvalidParameterCount(
-            parameters.len(),
-            statement.parameter_count(),
-        ));
-    }
-    parameters
-        .iter()
-        .zip(1..)
-        .try_for_each(|(value, index)| statement.raw_bind_parameter(index, value))
 }
 
 pub(crate) fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {

@@ -46,6 +46,7 @@ mod provider;
 mod queue;
 mod rekey;
 mod side_files;
+mod statement;
 mod store;
 mod tamper;
 mod value;

@@ -134,8 +134,7 @@ impl Store {
 
     /// The rows of a statement that reads, on a native thread. The caller bounds their number with LIMIT.
     ///
-    /// They end before the one with which their payload would exceed `most_bytes`; the first is there whatever its size. So
-    /// one statement, which sees one state of the file, answers in bounded memory whatever the sizes of its rows are.
+    /// They end before the one with which their payload would exceed `most_bytes`, the first being there whatever its size.
     pub fn query(&self, id: RequestId, sql: String, parameters: Vec<Value>, most_bytes: Option<usize>) {
         let shared = Arc::clone(&self.shared);
         {
@@ -143,8 +142,7 @@ impl Store {
             let queue = lock(&shared.queue);
             if queue.is_closed() {
                 drop(queue);
-                let closed = shared.closed();
-                return shared.answer(id, Outcome::Failed(closed));
+                return shared.answer(id, Outcome::Failed(shared.closed()));
             }
             lock(&shared.queries).running += 1;
         }
@@ -344,26 +342,15 @@ impl Shared {
             Some(connection) => connection,
             None => self.open_as(Role::Query)?,
         };
-        let mut rows: Vec<Row> = Vec::new();
-        let mut bytes = 0_usize;
-        let mut cut = false;
-        let result = connection.follow_cache_budget().and_then(|()| {
-            connection.read(sql, parameters, |row| {
-                bytes += row.iter().map(Value::payload_bytes).sum::<usize>();
-                cut = most_bytes.is_some_and(|most| bytes > most) && !rows.is_empty();
-                if cut {
-                    return ControlFlow::Break(());
-                }
-                rows.push(row);
-                ControlFlow::Continue(())
-            })
-        });
+        let result = connection
+            .follow_cache_budget()
+            .and_then(|()| connection.read_up_to(most_bytes, sql, parameters));
         let mut queries = lock(&self.queries);
         if !connection.is_broken() && queries.idle.len() < QUERIES_KEPT {
             queries.idle.push(connection);
         }
         drop(queries);
-        result.map(|()| (rows, cut))
+        result
     }
 
     fn open_as(&self, role: Role) -> Result<Connection, StoreError> {

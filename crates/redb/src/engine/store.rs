@@ -9,26 +9,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
-use nimbus_threads::{Place, Queue, exit, pool};
+use nimbus_threads::{Queue, exit, pool};
 
 use super::batch::{self, Write};
 use super::completion::{Completion, Outcome, RequestId, Sink};
 use super::database::{Database, Facts, Stats};
 use super::error::EngineError;
+use super::job::{Job, Task};
 use super::operations::Operations;
 use super::options::{Durability, Options};
 use super::view::{Range, View};
-
-/// What concerns the whole database, done in its place among the writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
-    /// Makes every commit so far durable.
-    Flush,
-    /// [`Database::compact`]; reads are refused meanwhile.
-    Compact,
-    /// [`Database::check_integrity`]; reads are refused meanwhile.
-    Check,
-}
 
 /// Counts since the store was opened, what waits now, and the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,21 +58,6 @@ struct Shared {
 enum Known {
     Live(Facts),
     Last(Stats),
-}
-
-enum Job {
-    Write {
-        id: RequestId,
-        operations: Operations,
-        durability: Durability,
-    },
-    Task {
-        id: RequestId,
-        task: Task,
-    },
-    Close {
-        id: Option<RequestId>,
-    },
 }
 
 impl Store {
@@ -366,44 +341,6 @@ impl Shared {
     fn unusable(&self) -> EngineError {
         EngineError::NeedsReopen {
             path: self.path.clone(),
-        }
-    }
-}
-
-impl Job {
-    const fn id(&self) -> Option<RequestId> {
-        match self {
-            Self::Write { id, .. } | Self::Task { id, .. } => Some(*id),
-            Self::Close { id } => *id,
-        }
-    }
-
-    const fn write(&self) -> Option<Write<'_>> {
-        match self {
-            Self::Write {
-                operations, durability, ..
-            } => Some(Write {
-                operations,
-                durability: *durability,
-            }),
-            Self::Task { .. } | Self::Close { .. } => None,
-        }
-    }
-}
-
-impl nimbus_threads::Job for Job {
-    fn place(&self) -> Place {
-        match self {
-            Self::Write { .. } => Place::Shared,
-            Self::Task { .. } => Place::Alone,
-            Self::Close { .. } => Place::Last,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Write { operations, .. } => operations.size(),
-            Self::Task { .. } | Self::Close { .. } => 0,
         }
     }
 }
