@@ -57,7 +57,7 @@ describe('an argument of the wrong type', () => {
     const snapshot = store.snapshot()
     const key = bytes('key')
     const range = { limit: 1, mostBytes: 1 }
-    /* eslint-disable @typescript-eslint/no-explicit-any, @typescript-eslint/no-unsafe-argument */
+    /* eslint-disable @typescript-eslint/no-explicit-any, @typescript-eslint/no-unsafe-argument -- callers in JavaScript pass anything */
     const calls: Record<string, Call> = {
       'open path': (value: any) => KvStore.open({ path: value, mode: 'open' }).close(),
       'open dek': (value: any) => KvStore.open({ path: name, mode: 'open', encryption: { ...encryption, dek: value } }),
