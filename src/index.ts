@@ -1,3 +1,10 @@
-/** The public list: what `import ... from '@nimbus/storage'` gives. Until the library arrives, that is how failures look. */
+/** The public list: what `import ... from '@nimbus/storage'` gives. */
 export { ERROR_CODES, NimbusError } from './errors.js'
 export type { ErrorCodeInfo, ErrorDetail, ExitCode, NimbusErrorCode } from './errors.js'
+export { bytes, json, msgpack, utf8, type Encoding } from './kv/encoding.js'
+export type { FileOptions } from './kv/open.js'
+export { Entries, type RangeOptions } from './kv/range.js'
+export { Snapshot } from './kv/snapshot.js'
+export { Store, type StoreOptions } from './kv/store.js'
+export { Batch, Table, type TableOptions, type WriteOptions } from './kv/table.js'
+export { Transaction } from './kv/transaction.js'
