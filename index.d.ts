@@ -10,12 +10,6 @@ export declare class Dek {
    */
   static generate(): Dek
   /**
-   * Another handle to the same DEK, which is wiped when the last of its handles is closed.
-   *
-   * Errors: `closed_handle`.
-   */
-  share(): Dek
-  /**
    * A public value (32 bytes) that only this DEK has under this salt (32 bytes).
    *
    * Errors: `closed_handle`, `invalid_argument`.
@@ -34,8 +28,8 @@ export declare class Dek {
    */
   verifyMac(fileId: Uint8Array, message: Uint8Array, tag: Uint8Array): boolean
   /**
-   * Gives the handle back, and wipes the key with the last one; every later use throws `closed_handle`. Stores that were
-   * opened with it stay open.
+   * Wipes the key, once no work on another thread needs it; every later use throws `closed_handle`. Stores that were opened
+   * with it stay open.
    */
   close(): void
 }
@@ -213,13 +207,7 @@ export declare class SubjectKey {
    * Errors: `key_missing` and `key_malformed` with `reason` and `bytes`.
    */
   static read(path: string): SubjectKey
-  /**
-   * Moves 32 bytes into locked memory: they are zeros in `bytes` afterwards, whatever the outcome.
-   *
-   * Errors: `invalid_argument` for another length; `key_malformed` for zeros.
-   */
-  static take(bytes: Uint8Array): SubjectKey
-  /** The permission bits of the key's file (`st_mode & 0o7777`); 0 if it came from no file. */
+  /** The permission bits of the key's file (`st_mode & 0o7777`). */
   get mode(): number
   /**
    * Names the key without revealing it: 32 hex digits.
@@ -600,13 +588,6 @@ export interface NativeWorkEvent {
 export declare function publishFile(temporary: string, path: string): void
 
 /**
- * Writes the DEK in base64 over the 44 characters of `Plaintext` in the JSON request to a KMS. The caller wipes the request.
- *
- * Errors: `closed_handle`; `kms_message` with `reason`, the request is as it was then.
- */
-export declare function putDekIntoKmsRequest(dek: Dek, request: Uint8Array): void
-
-/**
  * `count` bytes of the operating system's randomness, for ids and salts (at most 65,536). Never for keys.
  *
  * Errors: `invalid_argument`, `no_randomness`.
@@ -648,11 +629,19 @@ export declare function replaceFiles(files: Array<NativeReplacement>): Array<Nat
 export declare function setPageCacheBudget(totalBytes: number, storeBytes: number): void
 
 /**
- * Moves the DEK out of the JSON answer of a KMS: `Plaintext` is the empty string afterwards. Nothing if there is no such member.
+ * Moves a data key of 32 bytes into locked memory: they are zeros in `bytes` afterwards, whatever the outcome.
+ *
+ * Errors: `invalid_argument` for another length; `key_malformed` for zeros.
+ */
+export declare function takeDataKey(bytes: Uint8Array): WrappingKey
+
+/**
+ * Moves the data key out of the JSON answer of a KMS: `Plaintext` is the empty string afterwards. Nothing if there is no such
+ * member.
  *
  * Errors: `kms_message` with `reason`; the whole answer is zeros then.
  */
-export declare function takeDekFromKmsAnswer(answer: Uint8Array): Dek | null
+export declare function takeKeyFromKmsAnswer(answer: Uint8Array): WrappingKey | null
 
 /** What became of a wrapped DEK. */
 export interface UnwrapOutcome {
@@ -661,3 +650,9 @@ export interface UnwrapOutcome {
   /** The DEK, if it opened. */
   dek?: Dek
 }
+
+/**
+ * Overwrites the stack below the caller's frame, where functions that have returned may have left a key: Node's TLS passes what it
+ * decrypts through an array of 16 KiB there. To be called from the event loop, not from within the reading of a socket.
+ */
+export declare function wipeStack(): void

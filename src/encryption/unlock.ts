@@ -114,7 +114,5 @@ function wrongKey(slot: Slot, provider: KeyProvider, ours: string | undefined, m
 }
 
 function location(descriptor: ProviderDescriptor): string {
-  return descriptor.provider === 'aws_kms'
-    ? `aws_kms ${descriptor.key_id}`
-    : `${descriptor.provider} ${descriptor.path}`
+  return `${descriptor.provider} ${'path' in descriptor ? descriptor.path : descriptor.key_id}`
 }

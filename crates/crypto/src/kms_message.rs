@@ -1,6 +1,5 @@
-//! The DEK in the JSON messages of a KMS: out of the answers of `GenerateDataKey` and `Decrypt`, into the request of
-//! `Encrypt`, each as the base64 text of the top-level member `Plaintext` (AWS KMS API reference), and never through
-//! memory of anybody else.
+//! The data key in the JSON answers of a KMS to `GenerateDataKey` and `Decrypt`: the base64 text of the top-level member
+//! `Plaintext` (AWS KMS API reference), taken out in place, so that it passes through nobody else's memory.
 //!
 //! The scanner is strict where leniency could leave a key behind: the member may appear once, spelled without escapes, and
 //! its text is canonical base64 (RFC 4648 section 4) of exactly 32 bytes. Depth, escapes and UTF-8 elsewhere are the business of
@@ -10,9 +9,9 @@ use std::ops::Range;
 
 use zeroize::Zeroize;
 
-use crate::{Dek, KEY_BYTES, LockedBytes};
+use crate::{KEY_BYTES, LockedBytes, WrappingKey};
 
-/// Why no DEK was taken from a message, or put into one. Nothing of the message is in it.
+/// Why no key was taken from a message. Nothing of the message is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KmsMessageError {
     /// Not one JSON object: cut off, or something else.
@@ -29,9 +28,9 @@ pub enum KmsMessageError {
     NotAKey,
 }
 
-impl Dek {
-    /// Moves the DEK out of a KMS's answer: afterwards `Plaintext` is the empty string there, and the message, of the same
-    /// length, can be parsed by anybody.
+impl WrappingKey {
+    /// Moves the data key out of a KMS's answer: afterwards `Plaintext` is the empty string there, and the message, of the
+    /// same length, can be parsed by anybody.
     ///
     /// # Errors
     /// [`KmsMessageError::Absent`] leaves the message as it is: it is the report of an error. After any other error the whole
@@ -46,30 +45,12 @@ impl Dek {
             text.get_mut(..2)
                 .ok_or(KmsMessageError::NotAKey)?
                 .copy_from_slice(b"\"\"");
-            Ok(Self::from_secret(key))
+            Ok(Self::from_data_key(&key))
         });
         if !matches!(taken, Ok(_) | Err(KmsMessageError::Absent)) {
             message.zeroize();
         }
         taken
-    }
-
-    /// Writes the DEK over the placeholder in a request: 44 characters of base64 over 44 characters of base64. The caller wipes
-    /// the message when it has been sent.
-    ///
-    /// # Errors
-    /// All of [`KmsMessageError`]; the message is as it was then.
-    pub fn put_into_kms_request(&self, message: &mut [u8]) -> Result<(), KmsMessageError> {
-        let text = message
-            .get_mut(plaintext_of(message)?)
-            .ok_or(KmsMessageError::Malformed)?;
-        match text {
-            [b'"', inner @ .., b'"'] if inner.len() == TEXT_BYTES => {
-                encode(self.secret().expose_secret(), inner);
-                Ok(())
-            }
-            _ => Err(KmsMessageError::NotAKey),
-        }
     }
 }
 
@@ -239,29 +220,6 @@ fn decode(text: &[u8], key: &mut [u8; KEY_BYTES]) -> Result<(), KmsMessageError>
     }
 }
 
-fn encode(key: &[u8; KEY_BYTES], text: &mut [u8]) {
-    let mut places = text.iter_mut();
-    for group in key.chunks(3) {
-        let mut bytes = [0; 4];
-        for (place, &byte) in bytes.iter_mut().skip(1).zip(group) {
-            *place = byte;
-        }
-        let mut bits = u32::from_be_bytes(bytes);
-        for position in 0..4 {
-            let digit = if position > group.len() {
-                b'='
-            } else {
-                digit_of((bits >> (18 - 6 * position)) & 0x3f)
-            };
-            if let Some(place) = places.next() {
-                *place = digit;
-            }
-        }
-        bytes.zeroize();
-        bits.zeroize();
-    }
-}
-
 /// All ones if `low <= value <= high`, else 0, for values below 2^31.
 const fn within(value: u32, low: u32, high: u32) -> u32 {
     let below = value.wrapping_sub(low) >> 31;
@@ -283,14 +241,4 @@ const fn value_of(digit: u8) -> u32 {
         | (plus & 0x3e)
         | (slash & 0x3f)
         | !(upper | lower | decimal | plus | slash)
-}
-
-/// The digit of six bits.
-const fn digit_of(value: u32) -> u8 {
-    let digit = (within(value, 0, 25) & ('A' as u32).wrapping_add(value))
-        | (within(value, 26, 51) & ('a' as u32).wrapping_add(value).wrapping_sub(26))
-        | (within(value, 52, 61) & ('0' as u32).wrapping_add(value).wrapping_sub(52))
-        | (within(value, 62, 62) & '+' as u32)
-        | (within(value, 63, 63) & '/' as u32);
-    digit.to_le_bytes()[0]
 }

@@ -6,36 +6,38 @@
     reason = "a test says what it expects by panicking"
 )]
 
-use nimbus_crypto::{Dek, KmsMessageError, Salt};
+use nimbus_crypto::{Dek, Header, KmsMessageError, LockedBytes, Salt, WrappingKey};
 use nimbus_test_support::Rng;
 
 const SALT: Salt = Salt([7; 32]);
 /// Base64 of the bytes 0..32.
 const TEXT: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const ZEROS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 #[test]
-fn a_dek_moves_out_of_an_answer_and_leaves_it_whole() {
+fn a_key_moves_out_of_an_answer_and_leaves_it_whole() {
     let mut message = format!(r#"{{"KeyId":"k","Plaintext" : "{TEXT}","CiphertextBlob":"YQ=="}}"#).into_bytes();
     let length = message.len();
-    let dek = Dek::take_from_kms_answer(&mut message).expect("it holds a key");
+    let key = WrappingKey::take_from_kms_answer(&mut message).expect("it holds a key");
     assert_eq!(message.len(), length);
     let parsed: serde_json::Value = serde_json::from_slice(&message).expect("it is still JSON");
     assert_eq!(
         parsed,
         serde_json::json!({"KeyId": "k", "Plaintext": "", "CiphertextBlob": "YQ=="})
     );
-    assert_eq!(text_of(&dek), TEXT);
+    assert!(is_key(&key, TEXT));
+    assert!(!is_key(&key, &TEXT.replace("AAE", "AAI")));
 }
 
 #[test]
-fn a_dek_comes_through_a_request_unchanged() {
-    for _ in 0..200 {
-        let dek = Dek::generate().expect("randomness");
-        let mut message = request(ZEROS);
-        dek.put_into_kms_request(&mut message).expect("it has a placeholder");
-        let again = Dek::take_from_kms_answer(&mut message).expect("it holds the key");
-        assert_eq!(again.commitment(&SALT), dek.commitment(&SALT));
+fn every_key_is_read_as_it_was_written() {
+    let mut rng = Rng::new(7);
+    for _ in 0..2_000 {
+        let key: Vec<u8> = (0..32).map(|_| rng.below(256) as u8).collect();
+        let text = text_of(&key);
+        let mut message = format!(r#"{{"Plaintext":"{text}"}}"#).into_bytes();
+        let taken = WrappingKey::take_from_kms_answer(&mut message).expect("it holds the key");
+        assert!(is_key(&taken, &text));
     }
 }
 
@@ -101,16 +103,6 @@ fn whatever_is_not_one_key_is_refused_and_wiped() {
     }
 }
 
-#[test]
-fn a_request_without_a_fitting_placeholder_is_left_as_it_is() {
-    let dek = Dek::generate().expect("randomness");
-    for text in [r#"{"Plaintext":""}"#, r#"{"Plaintext":null}"#, r#"{"KeyId":"k"}"#, "{"] {
-        let mut message = text.as_bytes().to_vec();
-        assert!(dek.put_into_kms_request(&mut message).is_err());
-        assert_eq!(message, text.as_bytes());
-    }
-}
-
 /// Cuts, flips, insertions and repetitions of whole messages: never a panic, never a key left behind, and whatever is
 /// taken is the key that a JSON parser would have seen in the same bytes.
 #[test]
@@ -128,17 +120,18 @@ fn no_mutation_of_an_answer_leaves_a_key_behind() {
         }
         let before: Result<serde_json::Value, _> = serde_json::from_slice(&message);
         let original = message.clone();
-        match Dek::take_from_kms_answer(&mut message) {
-            Ok(dek) => {
+        match WrappingKey::take_from_kms_answer(&mut message) {
+            Ok(key) => {
                 taken += 1;
+                let text = wiped_text(&original, &message);
+                assert!(is_key(&key, &text), "round {round}");
                 // The scanner forgives what holds no key (numbers, escapes); where the bytes are JSON the two agree.
                 if let Ok(value) = before {
-                    assert_eq!(value["Plaintext"], text_of(&dek), "round {round}");
+                    assert_eq!(value["Plaintext"], text, "round {round}");
                     let after: serde_json::Value = serde_json::from_slice(&message).expect("still JSON");
                     assert_eq!(after["Plaintext"], "");
                 }
                 // A repetition can have put the text behind another name too, which is no answer of a KMS.
-                let text = text_of(&dek);
                 assert_eq!(count(&message, &text) + 1, count(&original, &text), "round {round}");
             }
             Err(KmsMessageError::Absent) => {
@@ -174,16 +167,47 @@ fn mutate(message: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
-fn request(text: &str) -> Vec<u8> {
-    format!(r#"{{"EncryptionContext":{{"a":"b"}},"KeyId":"k","Plaintext":"{text}"}}"#).into_bytes()
+/// The text that stood where an answer now has 44 spaces more.
+fn wiped_text(original: &[u8], wiped: &[u8]) -> String {
+    let first = original.iter().zip(wiped).position(|(one, other)| one != other);
+    let from = first.expect("something was wiped");
+    String::from_utf8(original[from..from + TEXT.len()].to_vec()).expect("base64 is text")
 }
 
-/// The key in base64, as another request would carry it.
-fn text_of(dek: &Dek) -> String {
-    let mut message = request(ZEROS);
-    dek.put_into_kms_request(&mut message).expect("it has a placeholder");
-    let parsed: serde_json::Value = serde_json::from_slice(&message).expect("it is JSON");
-    parsed["Plaintext"].as_str().expect("it is text").to_owned()
+/// Whether a DEK that this key wrapped opens under the key with this base64 text.
+fn is_key(key: &WrappingKey, text: &str) -> bool {
+    let dek = Dek::generate().expect("randomness");
+    let header = Header::new(b"header").expect("it is short");
+    let wrapped = key.wrap(&dek, header).expect("randomness");
+    let mut bytes = LockedBytes::zeroed();
+    bytes.expose_secret_mut().copy_from_slice(&bytes_of(text));
+    WrappingKey::from_data_key(&bytes)
+        .unwrap(&wrapped, header)
+        .is_ok_and(|again| again.commitment(&SALT) == dek.commitment(&SALT))
+}
+
+fn bytes_of(text: &str) -> Vec<u8> {
+    let digits = text.trim_end_matches('=').chars();
+    let bits: Vec<usize> = digits
+        .map(|digit| DIGITS.find(digit).expect("a digit"))
+        .flat_map(|value| (0..6).rev().map(move |bit| (value >> bit) & 1))
+        .collect();
+    bits.chunks_exact(8)
+        .map(|byte| byte.iter().fold(0, |value, bit| (value << 1) | *bit as u8))
+        .collect()
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    let mut bits: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| (byte >> bit) & 1))
+        .collect();
+    bits.resize(bits.len().next_multiple_of(6), 0);
+    let digits = bits.chunks(6).map(|six| {
+        let value = six.iter().fold(0, |value, bit| (value << 1) | usize::from(*bit));
+        &DIGITS[value..=value]
+    });
+    digits.chain(["="]).collect()
 }
 
 fn count(message: &[u8], text: &str) -> usize {
@@ -194,7 +218,7 @@ fn count(message: &[u8], text: &str) -> usize {
 }
 
 fn failure(message: &mut [u8]) -> KmsMessageError {
-    match Dek::take_from_kms_answer(message) {
+    match WrappingKey::take_from_kms_answer(message) {
         Ok(_) => panic!("it was taken for a key"),
         Err(error) => error,
     }

@@ -143,11 +143,11 @@ impl From<KeyFileError> for NativeFailure {
 }
 
 impl NativeFailure {
-    /// A key of 32 zero bytes that did not come from a file.
+    /// A data key of 32 zero bytes.
     pub fn zero_bytes() -> Self {
         Self {
             reason: Some("zero".to_owned()),
-            ..Self::new("key_malformed", "the key holds 32 zero bytes".to_owned(), None)
+            ..Self::new("key_malformed", "the data key holds 32 zero bytes".to_owned(), None)
         }
     }
 

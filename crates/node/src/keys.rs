@@ -79,6 +79,12 @@ pub struct WrappingKey {
     pub(crate) key: Option<nimbus_crypto::WrappingKey>,
 }
 
+impl From<nimbus_crypto::WrappingKey> for WrappingKey {
+    fn from(key: nimbus_crypto::WrappingKey) -> Self {
+        Self { key: Some(key) }
+    }
+}
+
 /// What became of a wrapped DEK.
 #[napi(object, object_from_js = false)]
 pub struct UnwrapOutcome {
@@ -169,15 +175,6 @@ impl Dek {
             .into())
     }
 
-    /// Another handle to the same DEK, which is wiped when the last of its handles is closed.
-    ///
-    /// Errors: `closed_handle`.
-    #[napi(catch_unwind)]
-    pub fn share(&self, env: Env) -> napi::Result<Self> {
-        self.open(env)?;
-        Ok(Self { dek: self.dek.clone() })
-    }
-
     /// A public value (32 bytes) that only this DEK has under this salt (32 bytes).
     ///
     /// Errors: `closed_handle`, `invalid_argument`.
@@ -205,8 +202,8 @@ impl Dek {
         Ok(key.verify(message, &array(env, tag, "a manifest's MAC has 32 bytes")?))
     }
 
-    /// Gives the handle back, and wipes the key with the last one; every later use throws `closed_handle`. Stores that were
-    /// opened with it stay open.
+    /// Wipes the key, once no work on another thread needs it; every later use throws `closed_handle`. Stores that were opened
+    /// with it stay open.
     #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.dek = None;

@@ -3,15 +3,12 @@
 use std::path::Path;
 
 use napi::Env;
-use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
-use nimbus_crypto::{KEY_BYTES, LockedBytes, Salt};
+use nimbus_crypto::{LockedBytes, Salt};
 use nimbus_disk::read_key_file;
-use zeroize::Zeroize;
 
 use crate::failure::{NativeFailure, throw};
 use crate::keys::{WrappingKey, array};
-use crate::kms::borrowed;
 
 /// The key of one subject, in locked native memory.
 #[napi]
@@ -37,29 +34,7 @@ impl SubjectKey {
         })
     }
 
-    /// Moves 32 bytes into locked memory: they are zeros in `bytes` afterwards, whatever the outcome.
-    ///
-    /// Errors: `invalid_argument` for another length; `key_malformed` for zeros.
-    #[napi(factory, catch_unwind)]
-    pub fn take(env: Env, mut bytes: Uint8Array) -> napi::Result<Self> {
-        let bytes = borrowed(&mut bytes);
-        let mut key = LockedBytes::<KEY_BYTES>::zeroed();
-        let fits = bytes.len() == KEY_BYTES;
-        if fits {
-            key.expose_secret_mut().copy_from_slice(bytes);
-        }
-        bytes.zeroize();
-        if !fits {
-            return Err(throw(env, NativeFailure::invalid_argument("a key has 32 bytes")));
-        }
-        let key = nimbus_crypto::SubjectKey::new(key).map_err(|_zero| throw(env, NativeFailure::zero_bytes()))?;
-        Ok(Self {
-            key: Some(key),
-            mode: 0,
-        })
-    }
-
-    /// The permission bits of the key's file (`st_mode & 0o7777`); 0 if it came from no file.
+    /// The permission bits of the key's file (`st_mode & 0o7777`).
     #[napi(getter, catch_unwind)]
     pub fn mode(&self) -> u32 {
         self.mode
