@@ -22,52 +22,54 @@ function dekUnder(dataKey: Uint8Array, wrapped: Uint8Array): Buffer {
 }
 
 /** The forms in which keys have been seen to stay behind. */
-function formsOf(key: Buffer): [form: string, bytes: Buffer][] {
+function formsOf(key: Buffer): [[form: string, bytes: Buffer], ...[form: string, bytes: Buffer][]] {
   const texts = (['hex', 'base64'] as const).map((name): [string, Buffer] => [name, Buffer.from(key.toString(name))])
   return [['raw', key], ...texts]
 }
 
-describe.each(['http', 'https'])('a process that has made, wrapped, unwrapped and rewrapped DEKs with a KMS over %s', (scheme) => {
-  it('holds no data key, and its DEK in no memory that is swapped or dumped', async () => {
-    vi.stubEnv('AWS_ACCESS_KEY_ID', FAKE_CREDENTIALS.id)
-    vi.stubEnv('AWS_SECRET_ACCESS_KEY', FAKE_CREDENTIALS.secret)
-    vi.stubEnv('NODE_EXTRA_CA_CERTS', path.join(TLS, 'cert.pem'))
-    const [cert, key] = ['cert.pem', 'key.pem'].map((name) => readFileSync(path.join(TLS, name)))
-    const kms = await FakeKms.start(scheme === 'https' && cert && key ? { cert, key } : undefined)
-    const arns = [kms.addKey('one'), kms.addKey('two')]
-    // Half of an answer holds a key too.
-    kms.faults = (_operation, number) => ([3, 5, 8].includes(number) ? 'cut' : undefined)
-    const snapshot = path.join(temporaryDirectory(), 'keeper.heapsnapshot')
-    const child = startChild(KEEPER, [kms.url, FAKE_REGION, snapshot])
-    const said = await new Promise<string>((resolve, reject) => {
-      let stderr = ''
-      child.stderr?.on('data', (text) => (stderr += text))
-      child.stdout?.once('data', (text) => resolve(String(text)))
-      child.once('exit', () => reject(new Error(`the child ended: ${stderr}`)))
-    })
-    const { outcomes, wrapped } = JSON.parse(said) as { outcomes: string[]; wrapped: string }
-    expect(outcomes).toEqual(['opened', 'opened', 'opened'])
-    expect(kms.plaintexts.length).toBeGreaterThan(6)
-    const dek = dekUnder(kms.plaintexts[1] ?? NO_SALT, Buffer.from(wrapped, 'hex'))
+describe.each(['http', 'https'])(
+  'a process that has made, wrapped, unwrapped and rewrapped DEKs with a KMS over %s',
+  (scheme) => {
+    it('holds no data key, and its DEK in no memory that is swapped or dumped', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', FAKE_CREDENTIALS.id)
+      vi.stubEnv('AWS_SECRET_ACCESS_KEY', FAKE_CREDENTIALS.secret)
+      vi.stubEnv('NODE_EXTRA_CA_CERTS', path.join(TLS, 'cert.pem'))
+      const [cert, key] = ['cert.pem', 'key.pem'].map((name) => readFileSync(path.join(TLS, name)))
+      const kms = await FakeKms.start(scheme === 'https' && cert && key ? { cert, key } : undefined)
+      const arns = [kms.addKey('one'), kms.addKey('two')]
+      // Half of an answer holds a key too.
+      kms.faults = (_operation, number) => ([3, 5, 8].includes(number) ? 'cut' : undefined)
+      const snapshot = path.join(temporaryDirectory(), 'keeper.heapsnapshot')
+      const child = startChild(KEEPER, [kms.url, FAKE_REGION, snapshot])
+      const said = await new Promise<string>((resolve, reject) => {
+        let stderr = ''
+        child.stderr?.on('data', (text) => (stderr += String(text)))
+        child.stdout?.once('data', (text) => resolve(String(text)))
+        child.once('exit', () => reject(new Error(`the child ended: ${stderr}`)))
+      })
+      const { outcomes, wrapped } = JSON.parse(said) as { outcomes: string[]; wrapped: string }
+      expect(outcomes).toEqual(['opened', 'opened', 'opened'])
+      expect(kms.plaintexts.length).toBeGreaterThan(6)
+      const dek = dekUnder(kms.plaintexts[1] ?? NO_SALT, Buffer.from(wrapped, 'hex'))
 
-    const heap = readFileSync(snapshot)
-    // What is not secret must be found, or looking for the key proves nothing.
-    for (const arn of arns) expect(heap.includes(arn)).toBe(true)
-    for (const key of [...kms.plaintexts, dek]) {
-      for (const [form, bytes] of formsOf(key)) expect(heap.includes(bytes), form).toBe(false)
-      // How the snapshot would spell an array of the bytes.
-      expect(heap.includes([...key].join(','))).toBe(false)
-    }
+      const heap = readFileSync(snapshot)
+      // What is not secret must be found, or looking for the key proves nothing.
+      for (const arn of arns) expect(heap.includes(arn)).toBe(true)
+      for (const key of [...kms.plaintexts, dek]) {
+        for (const [form, bytes] of formsOf(key)) expect(heap.includes(bytes), form).toBe(false)
+        // How the snapshot would spell an array of the bytes.
+        expect(heap.includes([...key].join(','))).toBe(false)
+      }
 
-    if (child.pid === undefined) return expect.fail('the child has no pid')
-    expect(holders(child.pid, Buffer.from(arns[1] ?? '')).length).toBeGreaterThan(0)
-    for (const [form, bytes] of kms.plaintexts.flatMap(formsOf)) expect(holders(child.pid, bytes), form).toEqual([])
-    const [[, raw], ...texts] = formsOf(dek)
-    if (raw === undefined) return
-    const locked = holders(child.pid, raw)
-    expect(locked.length).toBeGreaterThan(0)
-    expect(locked.filter(({ flags }) => !flags.has('lo') || !flags.has('dd'))).toEqual([])
-    for (const [form, bytes] of texts) expect(holders(child.pid, bytes), form).toEqual([])
-    child.stdin?.end('enough\n')
-  }, 120_000)
-})
+      if (child.pid === undefined) return expect.fail('the child has no pid')
+      expect(holders(child.pid, Buffer.from(arns[1] ?? '')).length).toBeGreaterThan(0)
+      for (const [form, bytes] of kms.plaintexts.flatMap(formsOf)) expect(holders(child.pid, bytes), form).toEqual([])
+      const [[, raw], ...texts] = formsOf(dek)
+      const locked = holders(child.pid, raw)
+      expect(locked.length).toBeGreaterThan(0)
+      expect(locked.filter(({ flags }) => !flags.has('lo') || !flags.has('dd'))).toEqual([])
+      for (const [form, bytes] of texts) expect(holders(child.pid, bytes), form).toEqual([])
+      child.stdin?.end('enough\n')
+    }, 120_000)
+  },
+)

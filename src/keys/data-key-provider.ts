@@ -59,6 +59,10 @@ class DataKeyProvider implements KeyProvider {
     return this.#service.describe()
   }
 
+  mayOpen(keyId: string): boolean {
+    return this.#service.mayOpen?.(keyId) ?? true
+  }
+
   health(): Promise<void> {
     return this.#service.health()
   }
@@ -95,13 +99,12 @@ class DataKeyProvider implements KeyProvider {
   }
 
   async rewrap({ provider, binding: before, wrapped }: Wrapping, binding: DekBinding): Promise<RewrapResult> {
-    const { reseal } = this.#service
-    if (reseal === undefined || !(provider instanceof DataKeyProvider)) return { outcome: 'impossible' }
+    if (this.#service.reseal === undefined || !(provider instanceof DataKeyProvider)) return { outcome: 'impossible' }
     if (wrapped.wrapped.length <= SEALED_DEK_BYTES) return { outcome: 'altered' }
     const [sealedDek, blob] = parts(wrapped.wrapped)
     const sealed = { keyId: wrapped.keyId, blob }
     const from = { service: provider.#service, sealed, context: encryptionContext(before) }
-    const result = await reseal.call(this.#service, from, encryptionContext(binding))
+    const result = await this.#service.reseal(from, encryptionContext(binding))
     if (result.outcome !== 'resealed') return result
     return { outcome: 'rewrapped', wrapped: this.#joined(sealedDek, result.sealed) }
   }
@@ -152,7 +155,10 @@ function parts(wrapped: Uint8Array): readonly [sealedDek: Uint8Array, blob: Uint
 }
 
 function nameOf({ keyId, blob }: SealedDataKey, context: EncryptionContext): string {
-  return createHash('sha256').update(JSON.stringify([keyId, context])).update(blob).digest('base64')
+  return createHash('sha256')
+    .update(JSON.stringify([keyId, context]))
+    .update(blob)
+    .digest('base64')
 }
 
 /** Whoever waits for the key already takes what they need before this comes. */
@@ -187,6 +193,10 @@ class TakenIn implements DataKeyService<WrappingKey> {
 
   describe(): ProviderDescriptor {
     return this.#service.describe()
+  }
+
+  mayOpen(keyId: string): boolean {
+    return this.#service.mayOpen?.(keyId) ?? true
   }
 
   health(): Promise<void> {

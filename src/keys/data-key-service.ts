@@ -41,6 +41,8 @@ export interface DataKeyService<Key = Uint8Array> {
   describe(): ProviderDescriptor
   /** Where the KEK is, for messages, at most 4,096 characters: for whoever finds the manifest in ten years. */
   readonly hint: string
+  /** False if the KEK of this id is not the one of this service, as far as that is known without a call. Left out: all may be. */
+  mayOpen?(keyId: string): boolean
   /** Fails if no data key could be made now. */
   health(): Promise<void>
   /** 32 fresh random bytes, in the clear and sealed. */
@@ -51,7 +53,11 @@ export interface DataKeyService<Key = Uint8Array> {
    * key; left out by services that cannot.
    */
   reseal?(
-    from: { readonly service: DataKeyService<Key>; readonly sealed: SealedDataKey; readonly context: EncryptionContext },
+    from: {
+      readonly service: DataKeyService<Key>
+      readonly sealed: SealedDataKey
+      readonly context: EncryptionContext
+    },
     context: EncryptionContext,
   ): Promise<ResealedDataKey>
   close(): void

@@ -65,6 +65,8 @@ export interface KeyProvider {
    */
   readonly isRemote?: boolean
   describe(): ProviderDescriptor
+  /** False if a DEK under the KEK of this id can be none of ours, as far as that is known without a network. Of remote providers only. */
+  mayOpen?(keyId: string): boolean
   /** Fails if no DEK could be made now; a start asks once before it serves. Left out by providers that know when they are opened. */
   health?(): Promise<void>
   /** A DEK that nothing was encrypted under yet. */

@@ -65,6 +65,7 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
       keys.close()
     })
     for (const warning of keys.warnings) log.warn(warning)
+    await keys.health?.()
   }
 
   const tenants = createTenantProvider(config.tenantProvider, {

@@ -33,7 +33,7 @@ fn a_key_moves_out_of_an_answer_and_leaves_it_whole() {
 fn every_key_is_read_as_it_was_written() {
     let mut rng = Rng::new(7);
     for _ in 0..2_000 {
-        let key: Vec<u8> = (0..32).map(|_| rng.below(256) as u8).collect();
+        let key: Vec<u8> = (0..32).map(|_| rng.below(256).to_le_bytes()[0]).collect();
         let text = text_of(&key);
         let mut message = format!(r#"{{"Plaintext":"{text}"}}"#).into_bytes();
         let taken = WrappingKey::take_from_kms_answer(&mut message).expect("it holds the key");
@@ -188,12 +188,12 @@ fn is_key(key: &WrappingKey, text: &str) -> bool {
 
 fn bytes_of(text: &str) -> Vec<u8> {
     let digits = text.trim_end_matches('=').chars();
-    let bits: Vec<usize> = digits
-        .map(|digit| DIGITS.find(digit).expect("a digit"))
+    let bits: Vec<u8> = digits
+        .map(|digit| DIGITS.find(digit).expect("a digit").to_le_bytes()[0])
         .flat_map(|value| (0..6).rev().map(move |bit| (value >> bit) & 1))
         .collect();
     bits.chunks_exact(8)
-        .map(|byte| byte.iter().fold(0, |value, bit| (value << 1) | *bit as u8))
+        .map(|byte| byte.iter().fold(0, |value, bit| (value << 1) | bit))
         .collect()
 }
 

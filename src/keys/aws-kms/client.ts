@@ -33,7 +33,6 @@ export interface KmsClient {
 }
 
 const CONNECT_MS = 3_000
-const VERSION_WARNING_OFF = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'
 
 /** @throws `config_invalid` if neither the configuration nor the AWS chain names a region */
 export async function openKmsClient({ region, endpointUrl }: AwsKmsConfig): Promise<KmsClient> {
@@ -59,13 +58,14 @@ export async function openKmsClient({ region, endpointUrl }: AwsKmsConfig): Prom
 
 /** What the SDK will need of Node one day is for whoever updates it (docs/dependencies.md), not for the output of a command. */
 function withoutVersionWarning<T>(construct: () => T): T {
-  const before = process.env[VERSION_WARNING_OFF]
-  process.env[VERSION_WARNING_OFF] = 'true'
+  const { env } = process
+  const before = env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED']
+  env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true'
   try {
     return construct()
   } finally {
-    if (before === undefined) delete process.env[VERSION_WARNING_OFF]
-    else process.env[VERSION_WARNING_OFF] = before
+    if (before === undefined) delete env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED']
+    else env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = before
   }
 }
 

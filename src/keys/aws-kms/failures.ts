@@ -15,6 +15,8 @@ export interface KmsCall {
 export type KmsFailure =
   | 'throttled'
   | 'unavailable'
+  /** No answer in the time of one attempt: whoever waits has waited long enough. */
+  | 'timed_out'
   | 'credentials'
   | 'denied'
   | 'not_found'
@@ -47,8 +49,10 @@ const BY_NAME: Readonly<Record<string, KmsFailure>> = {
   ServiceUnavailable: 'unavailable',
   RequestTimeout: 'unavailable',
   RequestTimeoutException: 'unavailable',
+  /** What the SDK also calls a connection that was reset. */
   TimeoutError: 'unavailable',
-  AbortError: 'unavailable',
+  /** Of our own signal. */
+  AbortError: 'timed_out',
   CredentialsProviderError: 'credentials',
   TokenProviderError: 'credentials',
   UnrecognizedClientException: 'credentials',
@@ -111,6 +115,7 @@ const DESCRIPTIONS: Readonly<Record<KmsFailure, (call: KmsCall) => Description>>
     remedy: 'Wait, or raise the request quota of the KMS in this region.',
   }),
   unavailable: () => ({ code: 'kms_unavailable', what: 'the KMS did not answer', remedy: NETWORK }),
+  timed_out: () => ({ code: 'kms_unavailable', what: 'the KMS did not answer in time', remedy: NETWORK }),
   credentials: () => ({
     code: 'kms_denied',
     what: 'no valid AWS credentials',

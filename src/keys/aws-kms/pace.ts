@@ -18,9 +18,9 @@ const AT_ONCE = 20
 /** Of a KMS that cannot be reached; one that throttles is asked until the time of the call is over. */
 const ATTEMPTS = 5
 const LEAST_SPACING_MS = 2
-const MOST_SPACING_MS = 1_000
-/** A throttled call doubles the spacing, this many good ones halve it again. */
-const HALVING = 8
+const MOST_SPACING_MS = 250
+/** A throttled attempt doubles the spacing; each good one makes it smaller by a twentieth. */
+const RECOVERY = 0.95
 
 export type Verdict = 'throttled' | 'again' | 'final'
 
@@ -34,6 +34,7 @@ export class Pace {
   readonly #waiting: (() => void)[] = []
   #spacingMs = 0
   #nextStartMs = 0
+  #slowedAtMs = 0
 
   constructor(times: Times) {
     this.#times = times
@@ -45,14 +46,14 @@ export class Pace {
     await this.#enter()
     try {
       for (let attempts = 1; ; attempts++) {
-        await this.#turn()
+        const startedMs = await this.#turn()
         try {
           const result = await attempt(AbortSignal.timeout(this.#times.attempt))
-          this.#spacingMs = this.#spacingMs < LEAST_SPACING_MS ? 0 : this.#spacingMs * 0.5 ** (1 / HALVING)
+          this.#spacingMs = this.#spacingMs < LEAST_SPACING_MS ? 0 : this.#spacingMs * RECOVERY
           return result
         } catch (thrown) {
           const verdict = judge(thrown)
-          if (verdict === 'throttled') this.#slowDown()
+          if (verdict === 'throttled') this.#slowDown(startedMs)
           const isLast = verdict === 'final' || (verdict === 'again' && attempts >= ATTEMPTS)
           const waitMs = this.#wait(attempts)
           if (isLast || performance.now() + waitMs > endMs) throw thrown
@@ -69,15 +70,20 @@ export class Pace {
     return Math.random() * Math.min(this.#times.longestWait, this.#times.firstWait * 2 ** (attempts - 1))
   }
 
-  #slowDown(): void {
+  /** Once for all attempts that were under way when it was last slowed down: together they are one message. */
+  #slowDown(startedMs: number): void {
+    if (startedMs < this.#slowedAtMs) return
+    this.#slowedAtMs = performance.now()
     this.#spacingMs = Math.min(MOST_SPACING_MS, Math.max(LEAST_SPACING_MS, this.#spacingMs * 2))
   }
 
-  async #turn(): Promise<void> {
+  /** When the attempt started, in the end. */
+  async #turn(): Promise<number> {
     const nowMs = performance.now()
     const startMs = Math.max(nowMs, this.#nextStartMs)
     this.#nextStartMs = startMs + this.#spacingMs
     if (startMs > nowMs) await sleep(startMs - nowMs)
+    return performance.now()
   }
 
   async #enter(): Promise<void> {

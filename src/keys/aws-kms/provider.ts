@@ -44,6 +44,11 @@ class AwsKms implements DataKeyService<WrappingKey> {
     return { provider: KIND, key_id: this.#config.keyId, region: this.#client.region }
   }
 
+  /** An alias may stand for any key until the KMS has answered. */
+  mayOpen(arn: string): boolean {
+    return this.#arn === undefined ? canBe(this.#config.keyId, arn) : isSameKey(this.#arn, arn)
+  }
+
   /** Has a data key made for nothing, and drops it: whoever may do that can be served. */
   async health(): Promise<void> {
     const { key } = await this.generate(HEALTH_CONTEXT)
@@ -65,13 +70,13 @@ class AwsKms implements DataKeyService<WrappingKey> {
 
   async open({ keyId, blob }: SealedDataKey, context: EncryptionContext): Promise<OpenedDataKey<WrappingKey>> {
     const { keyId: configured } = this.#config
-    if (!this.#isOurs(keyId)) return { outcome: 'other_key', ours: this.#arn ?? configured }
+    if (!this.mayOpen(keyId)) return { outcome: 'other_key', ours: this.#arn ?? configured }
     try {
       const { key, keyId: used } = await this.#call('Decrypt', (name, signal) =>
         this.#client.decrypt(name, blob, context, signal),
       )
       // A blob that somebody's other key made is none of ours, whatever the manifest says.
-      if (isSameKey(used, keyId) && this.#isOurs(used)) {
+      if (isSameKey(used, keyId) && this.mayOpen(used)) {
         this.#arn ??= used
         return { outcome: 'opened', key }
       }
@@ -93,7 +98,7 @@ class AwsKms implements DataKeyService<WrappingKey> {
     // A call goes to one region; a key of another cannot be named in it.
     if (!(service instanceof AwsKms) || !this.#isBeside(service)) return { outcome: 'impossible' }
     const ours = service.#arn ?? service.#config.keyId
-    if (!service.#isOurs(sealed.keyId)) return { outcome: 'other_key', ours }
+    if (!service.mayOpen(sealed.keyId)) return { outcome: 'other_key', ours }
     try {
       const resealed = await this.#call('ReEncrypt', (keyId, signal) =>
         this.#client.reEncrypt(from, keyId, context, signal),
@@ -129,13 +134,8 @@ class AwsKms implements DataKeyService<WrappingKey> {
     return this.#client.region === other.#client.region && this.#config.endpointUrl === other.#config.endpointUrl
   }
 
-  /** As far as is known: an alias may stand for any key until the KMS has answered. */
-  #isOurs(arn: string): boolean {
-    return this.#arn === undefined ? canBe(this.#config.keyId, arn) : isSameKey(this.#arn, arn)
-  }
-
   #requireOurs(operation: KmsOperation, arn: string): void {
-    if (this.#isOurs(arn) && STORABLE.test(arn)) {
+    if (this.mayOpen(arn) && STORABLE.test(arn)) {
       this.#arn ??= arn
       return
     }
