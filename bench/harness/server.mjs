@@ -1,7 +1,7 @@
 /** Starts servers in processes of their own, nimbus and its peers alike, each in a folder that is removed at the end. */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Connection } from './connection.mjs'
@@ -52,8 +52,10 @@ function makeFolder() {
 }
 
 async function startScript(args, folder) {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-  child.stderr.pipe(createWriteStream(join(folder, 'stderr.log')))
+  // The log goes straight to a file, as in production: through a pipe the measuring process would have to copy every line of it.
+  const log = openSync(join(folder, 'stderr.log'), 'w')
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', log] })
+  closeSync(log)
   const ended = new Promise((resolve) => child.once('close', resolve))
   const url = await new Promise((resolve, reject) => {
     let printed = ''
