@@ -25,6 +25,11 @@ import { printable } from './quote.js'
  * into locked native memory and, unless the service `keepsKeys`, overwritten with zeros where it was.
  */
 export function dataKeyProvider(service: DataKeyService): KeyProvider {
+  if (!KIND.test(service.kind) || OUR_KINDS.includes(service.kind)) {
+    throw new TypeError(
+      `the kind of a key provider has at most 32 of a-z, 0-9 and _, and is not one of ${OUR_KINDS.join(', ')}`,
+    )
+  }
   return dataKeyProviderOf(new TakenIn(service))
 }
 
@@ -33,6 +38,9 @@ export function dataKeyProviderOf(service: DataKeyService<WrappingKey>): KeyProv
   return new DataKeyProvider(service)
 }
 
+const KIND = /^[a-z][a-z0-9_]{0,31}$/
+/** A manifest is opened by the provider whose kind it names. */
+const OUR_KINDS = ['master_key_file', 'key_directory', 'aws_kms']
 /** Commitment 32, nonce 12, ciphertext 32, tag 16: in front of the blob. */
 const SEALED_DEK_BYTES = 92
 /** The data key serves this one DEK, and what it is bound to is the service's to check: docs/format.md, "Wrapped by a service". */
@@ -44,6 +52,7 @@ class DataKeyProvider implements KeyProvider {
   readonly kind: string
   readonly warnings: readonly string[]
   readonly isRemote = true
+  readonly rewrap?: NonNullable<KeyProvider['rewrap']>
   readonly #service: DataKeyService<WrappingKey>
   /** By what was opened, oldest first. Calls for the same one that overlap are one call. */
   readonly #opened = new Map<string, Promise<OpenedDataKey<WrappingKey>>>()
@@ -53,6 +62,7 @@ class DataKeyProvider implements KeyProvider {
     this.#service = service
     this.kind = service.kind
     this.warnings = service.warnings ?? []
+    if (service.reseal !== undefined) this.rewrap = (from, binding) => this.#rewrap(from, binding)
   }
 
   describe(): ProviderDescriptor {
@@ -98,7 +108,14 @@ class DataKeyProvider implements KeyProvider {
     return outcome === 'opened' && 'dek' in opened ? { outcome, dek: opened.dek } : { outcome: 'altered' }
   }
 
-  async rewrap({ provider, binding: before, wrapped }: Wrapping, binding: DekBinding): Promise<RewrapResult> {
+  close(): void {
+    this.#isClosed = true
+    for (const opened of this.#opened.values()) closeLater(opened)
+    this.#opened.clear()
+    this.#service.close()
+  }
+
+  async #rewrap({ provider, binding: before, wrapped }: Wrapping, binding: DekBinding): Promise<RewrapResult> {
     if (this.#service.reseal === undefined || !(provider instanceof DataKeyProvider)) return { outcome: 'impossible' }
     if (wrapped.wrapped.length <= SEALED_DEK_BYTES) return { outcome: 'altered' }
     const [sealedDek, blob] = parts(wrapped.wrapped)
@@ -109,14 +126,8 @@ class DataKeyProvider implements KeyProvider {
     return { outcome: 'rewrapped', wrapped: this.#joined(sealedDek, result.sealed) }
   }
 
-  close(): void {
-    this.#isClosed = true
-    for (const opened of this.#opened.values()) closeLater(opened)
-    this.#opened.clear()
-    this.#service.close()
-  }
-
   #open(sealed: SealedDataKey, context: EncryptionContext): Promise<OpenedDataKey<WrappingKey>> {
+    if (this.#isClosed) throw new TypeError('this key provider was closed')
     const name = nameOf(sealed, context)
     const known = this.#opened.get(name)
     if (known !== undefined) {
@@ -135,7 +146,6 @@ class DataKeyProvider implements KeyProvider {
   }
 
   #keep(name: string, opened: Promise<OpenedDataKey<WrappingKey>>): void {
-    if (this.#isClosed) throw new TypeError('this key provider was closed')
     this.#opened.delete(name)
     this.#opened.set(name, opened)
     const [oldest] = this.#opened
