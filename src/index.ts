@@ -8,3 +8,23 @@ export { Snapshot } from './kv/snapshot.js'
 export { Store, type StoreOptions } from './kv/store.js'
 export { Batch, Table, type TableOptions, type WriteOptions } from './kv/table.js'
 export { Transaction } from './kv/transaction.js'
+
+export type { EncryptionConfig } from './config/storage.js'
+export type { KekResult } from './encryption/rotate-kek.js'
+export type { DekBinding } from './keys/binding.js'
+export { dataKeyProvider } from './keys/data-key-provider.js'
+export type { DataKeyService, OpenedDataKey, ResealedDataKey, SealedDataKey } from './keys/data-key-service.js'
+export type { EncryptionContext } from './keys/encryption-context.js'
+export { openKeyProvider } from './keys/open.js'
+export type {
+  KeyProvider,
+  NewDek,
+  ProviderDescriptor,
+  RewrapResult,
+  UnwrapResult,
+  WrappedDek,
+  Wrapping,
+} from './keys/provider.js'
+export { type KeyRotationOptions, rotateKeys } from './rotate-keys.js'
+export type { RunningServer } from './server/run.js'
+export { type ServerOptions, startServer } from './start-server.js'

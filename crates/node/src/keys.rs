@@ -79,6 +79,12 @@ pub struct WrappingKey {
     pub(crate) key: Option<nimbus_crypto::WrappingKey>,
 }
 
+impl From<nimbus_crypto::WrappingKey> for WrappingKey {
+    fn from(key: nimbus_crypto::WrappingKey) -> Self {
+        Self { key: Some(key) }
+    }
+}
+
 /// What became of a wrapped DEK.
 #[napi(object, object_from_js = false)]
 pub struct UnwrapOutcome {
