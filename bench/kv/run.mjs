@@ -11,7 +11,11 @@ const rounds = 5
 const trial = fileURLToPath(new URL('trial.mjs', import.meta.url))
 // Beside the results and not in the temporary folder, which is often in memory, where an fsync costs nothing.
 const work = fileURLToPath(new URL('../results', import.meta.url))
-const operations = { get: 'gets, random', put: 'puts, 1,000 to a durable transaction', range: 'pairs of ranges of 1,000' }
+const operations = {
+  get: 'gets, random',
+  put: 'puts, 1,000 to a durable transaction',
+  range: 'pairs of ranges of 1,000',
+}
 const names = Object.keys(stores)
 
 export async function run() {

@@ -58,7 +58,11 @@ async function openClassicLevel(folder) {
   await db.open()
   return {
     get: (key) => db.getSync(key),
-    putAll: (pairs) => db.batch(pairs.map(([key, value]) => ({ type: 'put', key, value })), { sync: true }),
+    putAll: (pairs) =>
+      db.batch(
+        pairs.map(([key, value]) => ({ type: 'put', key, value })),
+        { sync: true },
+      ),
     // It has no iterator for the calling thread.
     range: (from, limit) => db.iterator({ gte: from, limit }),
     close: () => db.close(),
