@@ -4,16 +4,18 @@
  *     dek-rotator.ts <key file> <file> <kill at> <moment> <rotate | rotate-without-backup | settle>
  */
 import { writeSync } from 'node:fs'
+import { basename } from 'node:path'
 import { checkProtected } from '../../../src/encryption/check.js'
 import { rotateDek } from '../../../src/encryption/rotate-dek.js'
 import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
+import { DEMO, FORMS } from '../forms.js'
 import { type Moment, mortalDisk } from './mortal-disk.js'
 
 const [keyFile = '', file = '', killAt = '', moment = '', what = ''] = process.argv.slice(2)
 const disk = mortalDisk(Number(killAt), moment as Moment)
 const { engine } = disk
 const provider = await openMasterKeyFile(keyFile, [])
-const subject = { family: 'sqlite_tenant', tenant: 'demo' } as const
+const subject = FORMS.find(({ fileName }) => basename(file) === fileName)?.subject ?? DEMO
 
 writeSync(1, 'begun\n')
 if (what === 'settle') {
