@@ -319,12 +319,12 @@ export declare function hkdfSha256(ikm: Uint8Array, salt: Uint8Array, info: Uint
 
 /**
  * Whether a SQLCipher file is under this key: ends without a failure if so, with `other_key` if not. Rolls back what a crash
- * left. With `everyPage` each page is authenticated as well.
+ * left, if its pages are under the key of `journaled`, which is the same file. With `everyPage` each page is authenticated as well.
  *
  * Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
  * `interrupted`, `disk_full`, `not_permitted`, `io_error`.
  */
-export declare function keyOpens(file: NativeDatabaseFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
+export declare function keyOpens(file: NativeDatabaseFile, journaled: NativeDatabaseFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
  * Gives a file a second name, durably; false where the file system has no hard links, and nothing has changed.

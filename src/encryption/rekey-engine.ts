@@ -8,7 +8,8 @@ import type { WorkOptions } from '../native.js'
 export interface RekeyEngine {
   foldLog(file: EncryptedFile): Promise<void>
   rekey(file: EncryptedFile, next: Dek, options?: WorkOptions): Promise<void>
-  keyOpens(file: EncryptedFile, options: KeyCheck): Promise<boolean>
+  /** `journaled`: what a rollback journal beside the file is under. */
+  keyOpens(file: EncryptedFile, journaled: Dek, options: KeyCheck): Promise<boolean>
   reseal(current: SealedFile, next: SealedFile, options?: WorkOptions): Promise<void>
   sealOpens(file: SealedFile, options: KeyCheck): Promise<boolean>
 }
@@ -33,9 +34,14 @@ export function underSeal({ path, slot: { fileId, generation }, dek }: KeyedFile
   return { path, encryption: { dek, fileId, generation } }
 }
 
-/** Whether the file is under this key, as far as its beginning tells, or all of it. */
-export async function opensUnder(engine: RekeyEngine, file: KeyedFile, options: KeyCheck): Promise<boolean> {
+/** Whether the file is under this key, as far as its beginning tells, or all of it. `current`: the manifest's DEK of that name. */
+export async function opensUnder(
+  engine: RekeyEngine,
+  file: KeyedFile,
+  current: Dek,
+  options: KeyCheck,
+): Promise<boolean> {
   return cipherOfProfile(file.manifest.profile) === 'sqlcipher'
-    ? engine.keyOpens(underSqlcipher(file), options)
+    ? engine.keyOpens(underSqlcipher(file), current, options)
     : engine.sealOpens(underSeal(file), options)
 }

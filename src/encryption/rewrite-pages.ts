@@ -42,7 +42,7 @@ const IN_PLACE: Rewriting = {
   async requireWhole({ path, manifest, dek }, engine, work) {
     const file = underSqlcipher({ path, manifest, slot: manifest.current, dek })
     await engine.foldLog(file)
-    if (await engine.keyOpens(file, { everyPage: true, ...work })) return
+    if (await engine.keyOpens(file, dek, { everyPage: true, ...work })) return
     throw new NimbusError('file_corrupt', `${path} does not open under the key that its manifest holds`, { path })
   },
   rewrite({ path, manifest, dek }, nextDek, _disk, engine, work) {

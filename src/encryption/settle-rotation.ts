@@ -87,7 +87,7 @@ export async function endRotation(
   let damage: unknown
   try {
     const file = { path, manifest, slot: manifest.next, dek: nextDek }
-    isUnderNext = await opensUnder(engine, file, { everyPage: !isBelieved, ...report })
+    isUnderNext = await opensUnder(engine, file, dek, { everyPage: !isBelieved, ...report })
   } catch (error) {
     if (!isDamage(error)) throw error
     damage = error
@@ -100,7 +100,7 @@ export async function endRotation(
     return { file: protectedFile(path, settled, nextDek), outcome: 'finished' }
   }
   const file = { path, manifest, slot: manifest.current, dek }
-  const isUnderCurrent = damage === undefined && (await opensUnder(engine, file, { everyPage: false }))
+  const isUnderCurrent = damage === undefined && (await opensUnder(engine, file, dek, { everyPage: false }))
   if (!isUnderCurrent) await restore(rotating, disk, engine, damage)
   removeBackup(rotating, disk)
   if (replacesFile) disk.removeFileDurably(resealedPathOf(path))
@@ -115,7 +115,8 @@ async function restore(rotating: Rotating, disk: Disk, engine: RekeyEngine, dama
   const { path, manifest, dek } = rotating
   if (await hasBackup(rotating)) {
     await restoreBackup(rotating, disk)
-    if (await opensUnder(engine, { path, manifest, slot: manifest.current, dek }, { everyPage: true })) return
+    const file = { path, manifest, slot: manifest.current, dek }
+    if (await opensUnder(engine, file, dek, { everyPage: true })) return
   }
   throw new NimbusError('file_corrupt', `a key rotation is pending for ${path}, and neither key opens all of it`, {
     path,

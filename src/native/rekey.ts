@@ -31,13 +31,17 @@ export function rekey({ path, encryption }: EncryptedFile, next: Addon.Dek, opti
 
 /**
  * Whether the file is under this key; with `everyPage` each page is authenticated as well, and `file_corrupt` thrown if the first
- * one is under the key and another is not. Rolls back what a crash left.
+ * one is under the key and another is not. Rolls back what a crash left, if that is under `journaled`, the key before; else it is
+ * `file_corrupt`.
  */
 export async function keyOpens(
   { path, encryption }: EncryptedFile,
+  journaled: Addon.Dek,
   { everyPage, ...options }: KeyCheck,
 ): Promise<boolean> {
-  return answers(longWork(options, (onEvent) => addon.keyOpens({ path, ...encryption }, everyPage, onEvent)))
+  const file = { path, ...encryption }
+  const before = { ...file, dek: journaled }
+  return answers(longWork(options, (onEvent) => addon.keyOpens(file, before, everyPage, onEvent)))
 }
 
 /** A sealed redb file. */

@@ -77,7 +77,7 @@ export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
           () => nativeEngine.rekey(file, next),
           () => nativeEngine.rekey(file, next, { onProgress: die }),
         ),
-      keyOpens: (file, options) => nativeEngine.keyOpens(file, options),
+      keyOpens: (file, journaled, options) => nativeEngine.keyOpens(file, journaled, options),
       reseal: (current, next) =>
         runAsync(
           () => nativeEngine.reseal(current, next),

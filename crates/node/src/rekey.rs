@@ -58,7 +58,7 @@ pub fn rekey(
 }
 
 /// Whether a SQLCipher file is under this key: ends without a failure if so, with `other_key` if not. Rolls back what a crash
-/// left. With `everyPage` each page is authenticated as well.
+/// left, if its pages are under the key of `journaled`, which is the same file. With `everyPage` each page is authenticated as well.
 ///
 /// Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
 /// `interrupted`, `disk_full`, `not_permitted`, `io_error`.
@@ -66,13 +66,14 @@ pub fn rekey(
 pub fn key_opens(
     env: Env,
     file: NativeDatabaseFile,
+    journaled: NativeDatabaseFile,
     every_page: bool,
     #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
 ) -> napi::Result<NativeWork> {
-    let encryption = encrypted(env, &file)?;
+    let (encryption, journaled) = (encrypted(env, &file)?, encrypted(env, &journaled)?);
     let path = PathBuf::from(file.path);
     begin(on_event, move |watch| {
-        match nimbus_sqlite::key_opens(&path, &encryption, every_page, watch) {
+        match nimbus_sqlite::key_opens(&path, &encryption, &journaled, every_page, watch) {
             Ok(true) => Ok(()),
             Ok(false) => Err(NativeFailure::other_key(&path)),
             Err(error) => Err(error.into()),

@@ -43,7 +43,7 @@ impl Home {
         key(&self.new, NEW, 2)
     }
 
-    fn database(&self, path: &Path, mode: Mode, key: &CopyKey) -> Database {
+    fn database(path: &Path, mode: Mode, key: &CopyKey) -> Database {
         Database::open(&Options {
             path: path.to_owned(),
             mode,
@@ -59,7 +59,7 @@ impl Home {
 
     /// Rows, and pages that were freed again.
     fn filled(&self, path: &Path) -> Database {
-        let database = self.database(path, Mode::Create, &self.old_key());
+        let database = Self::database(path, Mode::Create, &self.old_key());
         for round in 0..3 {
             let transaction = database.begin(Durability::Immediate).expect("begin");
             {
@@ -89,7 +89,7 @@ impl Home {
 
     /// Every row is there; the damaged free pages.
     fn checked(&self, path: &Path, key: &CopyKey) -> Vec<u32> {
-        let mut database = self.database(path, Mode::Open, key);
+        let mut database = Self::database(path, Mode::Open, key);
         for row in 0..ROWS {
             let found = database.get("rows", &row.to_be_bytes()).expect("get");
             assert_eq!(found, Some(value(row, 2)), "row {row}");
