@@ -28,7 +28,8 @@ export const encryptionRotateDek: Command = {
   description:
     'Gives a database a new key of its own: keeps it and its manifest as <path>.bak, encrypts every page anew, and ' +
     'drops the old key when every page was seen to be under the new one. Stop the server first. A rotation that was ' +
-    'interrupted is finished or undone by the next command on the file, or by the next start. The key that wraps it stays: ' +
+    'interrupted is finished or undone by the next command on the file, or by the next start. A libsql-cache is removed and not ' +
+    'rewritten: the server rebuilds it from the remote primary. The key that wraps it stays: ' +
     'that one is changed by rotate-kek.',
   sections: [{ title: 'Options', flags: FLAGS }],
   async run(argv, context) {

@@ -74,8 +74,10 @@ async function withoutManifest(path: string, subject: FileSubject): Promise<Nimb
   return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
 }
 
-async function requireFileId({ path, profile, fileId }: Protected): Promise<void> {
+async function requireFileId({ path, manifest, profile, fileId }: Protected): Promise<void> {
   const head = await readFileHead(path)
+  // A replica cache that is not there is rebuilt: it holds nothing of its own.
+  if (head === undefined && manifest.subject.family === 'libsql_cache') return
   if (head === undefined) throw dataMissing(path)
   if (bearsFileId(head, profile, fileId)) return
   const contents = contentsOf(head)

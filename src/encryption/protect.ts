@@ -30,8 +30,16 @@ import { type Protected, protectedFile, unlock } from './unlock.js'
 
 export type { Protected } from './unlock.js'
 
+const OF_SQLITE = ['-wal', '-shm', '-journal']
 /** A redb file on the way to its own name (crates/redb, engine/database.rs and rotate.rs). */
 const UNPUBLISHED_SUFFIXES = ['.creating', '.rotating']
+const SUFFIXES_OF_FAMILY = {
+  sqlite_tenant: OF_SQLITE,
+  // libSQL's client keeps there how far it has come with its primary; without them it begins anew.
+  libsql_cache: [...OF_SQLITE, '-client_wal_index', '-info'],
+  redb_tenant: UNPUBLISHED_SUFFIXES,
+  control_plane: UNPUBLISHED_SUFFIXES,
+} as const satisfies Record<FileSubject['family'], readonly string[]>
 
 /**
  * A new file's DEK and manifest, in state `creating`. The caller then makes the data under `dek` and `fileId`, durable and, of
@@ -127,7 +135,7 @@ export async function removeProtected(file: Protected, disk: Disk = nativeDisk):
 
 /** Everything that may hold data of the file. A stale WAL or journal would be replayed into a new file of that name. */
 export function dataFilesOf(path: string, family: FileSubject['family']): string[] {
-  const suffixes = cipherOfFamily(family) === 'sqlcipher' ? ['-wal', '-shm', '-journal'] : UNPUBLISHED_SUFFIXES
+  const suffixes = SUFFIXES_OF_FAMILY[family]
   return [path, ...suffixes.map((suffix) => path + suffix)]
 }
 

@@ -38,7 +38,9 @@ import { type Dek, randomBytes } from '../native.js'
 import type { LongWork } from './progress.js'
 import { manifestMissing, sealed } from './protect.js'
 import { type RekeyEngine, nativeEngine } from './rekey-engine.js'
+import { nextSlot } from './next-slot.js'
 import { type Rotating, rewritingOf } from './rewrite-pages.js'
+import { rotateCache } from './rotate-cache.js'
 import { makeBackup } from './rotation-backup.js'
 import { type RotationEnd, endRotation } from './settle-rotation.js'
 import { settle } from './settle.js'
@@ -74,6 +76,10 @@ export async function rotateDek(path: string, subject: FileSubject, rotation: De
   const file = await closingOnError(found, () => settle(found, provider, { disk, engine, onRotation }))
   if (file === undefined) throw new NimbusError('data_missing', `database file is missing: ${path}`, { path })
   try {
+    if (subject.family === 'libsql_cache') {
+      await rotateCache(file, provider, disk)
+      return { outcome: 'rotated' }
+    }
     if (earlier === 'finished') return { outcome: 'finished', earlier }
     await rewritingOf(file).requireWhole(file, engine, reporting(path, rotation))
     await rotate(file, { ...rotation, disk, engine })
@@ -89,7 +95,8 @@ async function rotate(
 ): Promise<void> {
   const { path, dek } = file
   const { disk, engine, provider, skipBackup } = rotation
-  const { slot, dek: nextDek } = await newSlot(file, provider)
+  const fileId = rewritingOf(file).nextFileId(file.manifest.current)
+  const { slot, dek: nextDek } = await nextSlot(file, fileId, provider)
   let failure: Error | undefined
   const manifest: RotatingManifest = { ...file.manifest, state: 'rotating', next: slot }
   const rotating: Rotating = { path, manifest, dek }
@@ -109,17 +116,6 @@ async function rotate(
     nextDek.close()
   }
   throw failure ?? notCommitted(path)
-}
-
-async function newSlot(file: Protected, provider: KeyProvider): Promise<{ slot: Slot; dek: Dek }> {
-  const { current } = file.manifest
-  const fileId = rewritingOf(file).nextFileId(current)
-  const generation = current.generation + 1n
-  const binding = { ...bindingOf(file.manifest, current), fileId, generation, salt: randomBytes(32) }
-  const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
-  const { salt } = binding
-  const commitment = dek.commitment(salt)
-  return { slot: { generation, fileId, provider: provider.kind, hint, keyId, salt, commitment, wrapped }, dek }
 }
 
 function reporting(path: string, { signal, onProgress }: LongWork) {
