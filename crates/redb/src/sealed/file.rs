@@ -10,9 +10,10 @@ use nimbus_crypto::{Dek, FileId};
 use super::commit::CommitLog;
 use super::error::SealedError;
 use super::meta::MetaCache;
+use super::pages::{self, FileNumber};
 use super::protocol::{Protocol, Sound};
 use super::recovery::{self, Recovered};
-use super::staging::Staging;
+use super::staging::{CHUNK_PAGES, Chunk, Staging};
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::record::MAX_RECORD_BLOCKS;
@@ -34,7 +35,7 @@ pub struct Tuning {
     pub layout: Layout,
     /// Staged pages that are sent to the disk without waiting for a sync.
     pub staged_pages: usize,
-    /// Meta blocks kept in memory (4 KiB for every 512 KiB of the file).
+    /// Meta blocks kept in memory at most (4 KiB for every 512 KiB of the file); the budget of the process may allow fewer.
     pub cached_meta_blocks: usize,
     /// Blocks in the longest record; a commit that lists more pages takes a second sync instead.
     pub record_blocks: u32,
@@ -77,6 +78,7 @@ pub struct SealedStats {
 pub struct SealedFile<D, P = Sound> {
     pub(super) volume: Volume<D>,
     pub(super) tuning: Tuning,
+    pub(super) number: FileNumber,
     pub(super) meta: MetaCache,
     pub(super) staging: Staging,
     /// redb's page 0, as far as redb uses it.
@@ -175,7 +177,8 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         let first = page_at(offset);
         for (page, content) in (first..).zip(bytes.as_chunks::<BLOCK_BYTES>().0) {
-            if self.staging.put(page, content) >= self.tuning.staged_pages {
+            let staged = self.staging.put(page, content);
+            if staged >= self.tuning.staged_pages || staged >= CHUNK_PAGES && Chunk::are_scarce() {
                 self.flush(&mut self.lock())?;
             }
         }
@@ -227,6 +230,11 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         })
     }
 
+    /// Lets go of opened pages: each is read from the disk, and authenticated, before it is used again.
+    pub fn forget_pages(&self) {
+        pages::forget(self.number);
+    }
+
     pub(super) fn check_range(&self, offset: u64, bytes: usize) -> Result<(), SealedError> {
         let bytes = bytes as u64;
         match offset.checked_add(bytes) {
@@ -267,6 +275,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Self {
             volume,
             tuning,
+            number: FileNumber::next(),
             meta,
             staging: Staging::default(),
             header: RwLock::new(log.durable.header),
@@ -279,6 +288,12 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             rolled_back,
             protocol: PhantomData,
         }
+    }
+}
+
+impl<D, P> Drop for SealedFile<D, P> {
+    fn drop(&mut self) {
+        pages::forget(self.number);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::error::{Damage, SealedError};
+use super::pages;
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
@@ -193,11 +194,15 @@ impl MetaCache {
         Ok(found_any)
     }
 
-    /// Lets go of a block that has not been used lately, if there are enough.
+    /// Lets go of blocks that have not been used lately, if there are enough.
     fn make_room(&self, shard: &mut Shard) {
-        if shard.blocks.len() < self.blocks_per_shard {
-            return;
-        }
+        let allowed = pages::meta_blocks_of_file().div_ceil(SHARDS).max(1);
+        let most = self.blocks_per_shard.min(allowed);
+        while shard.blocks.len() >= most && self.let_go(shard) {}
+    }
+
+    /// Lets go of one block; `false` if all have changed.
+    fn let_go(&self, shard: &mut Shard) -> bool {
         let dirty = self.dirty();
         let victim = shard
             .blocks
@@ -206,9 +211,7 @@ impl MetaCache {
             .or_else(|| shard.blocks.iter().find(|(group, _)| !dirty.contains(group)))
             .map(|(&group, _)| group);
         drop(dirty);
-        if let Some(group) = victim {
-            shard.blocks.remove(&group);
-        }
+        victim.is_some_and(|group| shard.blocks.remove(&group).is_some())
     }
 
     fn shared(&self, group: u32) -> RwLockReadGuard<'_, Shard> {

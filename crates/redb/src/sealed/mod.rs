@@ -15,6 +15,7 @@ mod commit;
 mod error;
 mod file;
 mod meta;
+mod pages;
 mod protocol;
 mod read;
 mod recovery;
@@ -24,4 +25,5 @@ mod volume;
 
 pub use error::{Damage, SealedError};
 pub use file::{Identity, SealedFile, SealedStats, Tuning};
+pub use pages::{Reservation, cached_bytes, follow_budget};
 pub use protocol::{Protocol, Sound};
