@@ -23,6 +23,10 @@ use crate::format::{BLOCK_BYTES_U64, Entry, GROUP_PAGES, HEADER_BYTES, MetaBlock
 /// Ring blocks that a light commit leaves free: a barrier and a heavy commit must always fit, and do in 2.
 const RESERVED_BLOCKS: u32 = 6;
 
+/// Entries stay away from home while the records that list them take up no more of the ring than this: a small commit then
+/// writes its pages and one block. Little enough that a long record fits beside them.
+const BLOCKS_AWAY: u32 = 8;
+
 /// What redb sees, apart from the pages.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct State {
@@ -97,6 +101,16 @@ impl CommitLog {
             header: state.header,
             pages: Vec::new(),
         }
+    }
+
+    /// Whether a light commit writes every changed meta block. It need not while its records can say what changed.
+    fn goes_home(&self, state: &State) -> bool {
+        let blocks = self
+            .pending
+            .as_ref()
+            .map_or(0, |pending| Record::blocks_for(pending.len()));
+        let is_small = blocks <= 2 && self.needed_blocks() + blocks <= BLOCKS_AWAY;
+        !is_small || self.lowest.is_some() || state.groups != self.durable.groups
     }
 }
 
@@ -201,7 +215,12 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
 
     fn commit_light(&self, log: &mut CommitLog, state: &State) -> Result<(), SealedError> {
         log.unsynced = true;
-        let home = self.meta.write_home(&self.volume)?;
+        let goes_home = log.goes_home(state);
+        let home = if goes_home {
+            self.meta.write_home(&self.volume)?
+        } else {
+            Vec::new()
+        };
         let checkpoint_epoch = if P::CHECKPOINTS_FIRST {
             log.checkpoint_epoch
         } else {
@@ -218,7 +237,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.sync_disk(log)?;
         self.settle(log, appended);
         self.meta.mark_clean(&home);
-        log.checkpoint_epoch = log.epoch;
+        if goes_home {
+            log.checkpoint_epoch = log.epoch;
+        }
         Ok(())
     }
 
