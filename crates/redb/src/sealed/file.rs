@@ -221,7 +221,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         let log = self.lock();
         let all_committed = log.pending.as_ref().is_some_and(BTreeMap::is_empty);
         if all_committed && self.check_usable().is_ok() {
-            let _ = self.meta.write_home(&self.volume);
+            let _ = self.meta.write_home(&self.volume, &self.meta.changed_groups());
         }
     }
 

@@ -124,18 +124,22 @@ impl MetaCache {
         self.dirty().retain(|&group| group < groups);
     }
 
-    /// Writes every changed block home, without a sync; returns their groups for [`Self::mark_clean`]. Only the holder
-    /// of the commit lock changes entries, so nothing else changes in them meanwhile.
-    pub(super) fn write_home<D: Disk>(&self, volume: &Volume<D>) -> Result<Vec<u32>, SealedError> {
-        let groups: Vec<u32> = self.dirty().iter().copied().collect();
-        for &group in &groups {
+    /// The groups that were changed since they last went home.
+    pub(super) fn changed_groups(&self) -> Vec<u32> {
+        self.dirty().iter().copied().collect()
+    }
+
+    /// Writes the blocks of changed groups home, without a sync; [`Self::mark_clean`] is for after it. Only the holder of
+    /// the commit lock changes entries, so nothing else changes in them meanwhile.
+    pub(super) fn write_home<D: Disk>(&self, volume: &Volume<D>, groups: &[u32]) -> Result<(), SealedError> {
+        for &group in groups {
             if let Some(cached) = self.shared(group).blocks.get(&group) {
                 volume
                     .disk
                     .write_at(volume.layout.meta_offset(group), cached.block.as_bytes())?;
             }
         }
-        Ok(groups)
+        Ok(())
     }
 
     /// The blocks that [`Self::write_home`] wrote are durable.
