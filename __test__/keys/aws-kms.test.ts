@@ -124,6 +124,19 @@ describe('the KMS that answers', () => {
   )
 })
 
+describe('the endpoint', () => {
+  it.each([
+    ['https://kms.internal.example', 0],
+    ['http://localhost:4566', 0],
+    ['http://127.0.0.1:4566', 0],
+    ['http://[::1]:4566', 0],
+    ['http://kms.internal.example', 1],
+  ])('%s is worth %i warnings', async (endpointUrl, count) => {
+    const provider = await openAwsKms({ provider: 'aws-kms', keyId: 'alias/one', region: FAKE_REGION, endpointUrl })
+    expect(provider.warnings).toHaveLength(count)
+  })
+})
+
 describe('a key of another', () => {
   it('is known without a call where the key is configured by its ARN or id', async () => {
     const { kms, provider: other } = await opened()
