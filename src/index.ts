@@ -5,6 +5,7 @@ export type { ErrorCodeInfo, ErrorDetail, ExitCode, NimbusErrorCode } from './er
 export type { EncryptionConfig } from './config/storage.js'
 export type { KekResult } from './encryption/rotate-kek.js'
 export type { DekBinding } from './keys/binding.js'
+export type { Dek } from './native.js'
 export { dataKeyProvider } from './keys/data-key-provider.js'
 export type { DataKeyService, OpenedDataKey, ResealedDataKey, SealedDataKey } from './keys/data-key-service.js'
 export type { EncryptionContext } from './keys/encryption-context.js'

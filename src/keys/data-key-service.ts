@@ -1,4 +1,4 @@
-/** The contract of a service that keeps a KEK where no program can read it: a cloud's KMS, an HSM, another process. */
+/** The contract of a service that keeps a KEK where no program can read it: a cloud's KMS, an HSM, another process (docs/key-providers.md). */
 import type { EncryptionContext } from './encryption-context.js'
 import type { ProviderDescriptor } from './provider.js'
 
