@@ -10,6 +10,13 @@ export declare class Dek {
    */
   static generate(): Dek
   /**
+   * A DEK of 32 bytes that the caller keeps. They are copied into locked memory; `key` stays as it is, to be wiped by whoever
+   * made it.
+   *
+   * Errors: `invalid_argument` for another length or 32 zero bytes.
+   */
+  static given(key: Uint8Array): Dek
+  /**
    * A public value (32 bytes) that only this DEK has under this salt (32 bytes).
    *
    * Errors: `closed_handle`, `invalid_argument`.
@@ -427,6 +434,8 @@ export interface NativeKvOptions {
   fileId?: Uint8Array
   /** The generation of the DEK, for a new file. */
   generation?: bigint
+  /** The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on. */
+  lock?: FileLock
 }
 
 /** The pairs that are asked for. */

@@ -1,6 +1,13 @@
 /** The public list: what `import ... from '@nimbus/storage'` gives. */
 export { ERROR_CODES, NimbusError } from './errors.js'
 export type { ErrorCodeInfo, ErrorDetail, ExitCode, NimbusErrorCode } from './errors.js'
+export { bytes, json, msgpack, utf8, type Encoding } from './kv/encoding.js'
+export type { FileOptions } from './kv/open.js'
+export { Entries, type RangeOptions } from './kv/range.js'
+export { Snapshot } from './kv/snapshot.js'
+export { Store, type StoreOptions } from './kv/store.js'
+export { Batch, Table, type TableOptions, type WriteOptions } from './kv/table.js'
+export { Transaction } from './kv/transaction.js'
 
 export type { EncryptionConfig } from './config/storage.js'
 export type { KekResult } from './encryption/rotate-kek.js'

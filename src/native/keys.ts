@@ -9,6 +9,8 @@ export type Dek = Addon.Dek
 export const Dek = {
   /** A new random DEK in locked native memory. */
   generate: (): Addon.Dek => guard(() => addon.Dek.generate()),
+  /** A copy of 32 bytes, in locked native memory. Throws a `TypeError` for another length or 32 zero bytes. */
+  given: (key: Uint8Array): Addon.Dek => guard(() => addon.Dek.given(key)),
 }
 
 /** `key`: a handle; `mode`: the permission bits of the file. Throws `key_missing`, `key_malformed` with `detail.reason`. */
