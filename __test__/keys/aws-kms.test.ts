@@ -101,6 +101,19 @@ describe('the KMS that answers', () => {
     }
   })
 
+  it('is refused when it moves a key from or to another one than it was asked for', async () => {
+    const { kms, provider: from } = await opened()
+    kms.addKey('two')
+    const to = await openOn(kms, 'alias/two')
+    await to.health?.()
+    const binding = newBinding()
+    const wrapping = { provider: from, binding, wrapped: await from.newDek(binding) }
+    kms.faults = (operation) => (operation === 'ReEncrypt' ? 'wrong_source' : undefined)
+    expect(await to.rewrap?.(wrapping, newBinding())).toMatchObject({ outcome: 'other_key' })
+    kms.faults = (operation) => (operation === 'ReEncrypt' ? 'wrong_key_id' : undefined)
+    expect(await rejectionOf(Promise.resolve(to.rewrap?.(wrapping, newBinding())))).toMatchObject({ code: 'key_wrong' })
+  })
+
   it('is refused when an alias was given to another key while the provider is open', async () => {
     const { kms, arn, provider } = await opened()
     await provider.health?.()

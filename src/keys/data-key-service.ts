@@ -6,7 +6,7 @@ import type { ProviderDescriptor } from './provider.js'
 export interface SealedDataKey {
   /** Names the KEK for good, never by an alias: printable ASCII, at most 2,048 characters. */
   readonly keyId: string
-  /** 32 to 8,100 bytes, whose meaning only the service knows. */
+  /** 1 to 8,100 bytes, whose meaning only the service knows. */
   readonly blob: Uint8Array
 }
 

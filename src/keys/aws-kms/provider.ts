@@ -103,10 +103,13 @@ class AwsKms implements DataKeyService<WrappingKey> {
     if (!(service instanceof AwsKms) || !this.#isBeside(service)) return { outcome: 'impossible' }
     const ours = service.#arn ?? service.#config.keyId
     if (!service.mayOpen(sealed.keyId)) return { outcome: 'other_key', ours }
+    // By the name that it has in this region: a replica may have sealed it in another.
+    const source = { keyId: service.#config.keyId, blob: sealed.blob, context: from.context }
     try {
-      const resealed = await this.#call('ReEncrypt', (keyId, signal) =>
-        this.#client.reEncrypt(from, keyId, context, signal),
+      const { sourceKeyId, ...resealed } = await this.#call('ReEncrypt', (keyId, signal) =>
+        this.#client.reEncrypt(source, keyId, context, signal),
       )
+      if (!isSameKey(sourceKeyId, sealed.keyId)) return { outcome: 'other_key', ours: sourceKeyId }
       this.#requireOurs('ReEncrypt', resealed.keyId)
       return { outcome: 'resealed', sealed: resealed }
     } catch (thrown) {
