@@ -101,6 +101,19 @@ describe('the KMS that answers', () => {
     }
   })
 
+  it('is refused when it moves a key from or to another one than it was asked for', async () => {
+    const { kms, provider: from } = await opened()
+    kms.addKey('two')
+    const to = await openOn(kms, 'alias/two')
+    await to.health?.()
+    const binding = newBinding()
+    const wrapping = { provider: from, binding, wrapped: await from.newDek(binding) }
+    kms.faults = (operation) => (operation === 'ReEncrypt' ? 'wrong_source' : undefined)
+    expect(await to.rewrap?.(wrapping, newBinding())).toMatchObject({ outcome: 'other_key' })
+    kms.faults = (operation) => (operation === 'ReEncrypt' ? 'wrong_key_id' : undefined)
+    expect(await rejectionOf(Promise.resolve(to.rewrap?.(wrapping, newBinding())))).toMatchObject({ code: 'key_wrong' })
+  })
+
   it('is refused when an alias was given to another key while the provider is open', async () => {
     const { kms, arn, provider } = await opened()
     await provider.health?.()
@@ -122,6 +135,19 @@ describe('the KMS that answers', () => {
       }
     },
   )
+})
+
+describe('the endpoint', () => {
+  it.each([
+    ['https://kms.internal.example', 0],
+    ['http://localhost:4566', 0],
+    ['http://127.0.0.1:4566', 0],
+    ['http://[::1]:4566', 0],
+    ['http://kms.internal.example', 1],
+  ])('%s is worth %i warnings', async (endpointUrl, count) => {
+    const provider = await openAwsKms({ provider: 'aws-kms', keyId: 'alias/one', region: FAKE_REGION, endpointUrl })
+    expect(provider.warnings).toHaveLength(count)
+  })
 })
 
 describe('a key of another', () => {

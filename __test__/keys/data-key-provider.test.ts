@@ -9,9 +9,12 @@ import {
   type DataKeyService,
   type KeyProvider,
   NimbusError,
+  Store,
   dataKeyProvider,
+  json,
   rotateKeys,
   startServer,
+  utf8,
 } from '../../src/index.js'
 import { temporaryDirectory } from '../support/directory.js'
 import { rejectionOf } from '../support/failure.js'
@@ -117,6 +120,16 @@ describe('a provider over a service', () => {
     expect(key.every((byte) => byte === 0)).toBe(true)
   })
 
+  it.each([
+    ['a blob that no manifest holds', { blob: randomBytes(8_101) }],
+    ['no blob', { blob: new Uint8Array(0) }],
+    ['a key id with a space', { keyId: 'one key' }],
+  ])('refuses %s, before anything is encrypted under it', async (_what, change) => {
+    const made = { keyId: 'one', blob: randomBytes(32), key: randomBytes(32), ...change }
+    const { service } = remembering({ generate: async () => made })
+    await expect(dataKeyProvider(service).newDek(newBinding())).rejects.toThrow(TypeError)
+  })
+
   it.each(['aws_kms', 'master_key_file', 'Upper', '', 'a'.repeat(33)])('may not be of the kind %j', (kind) => {
     expect(() => dataKeyProvider(remembering({ kind }).service)).toThrow(TypeError)
   })
@@ -194,6 +207,21 @@ describe('a program', () => {
       expect(await answer.json()).toMatchObject({ data: [{ fields: { n: 1 } }] })
     })
     expect(await rejectionOf(serve(home, one, async () => undefined))).toMatchObject({ code: 'key_wrong' })
+  })
+
+  it('keeps a key-value store under a provider of its own, and closes neither with the other', async () => {
+    const socket = await startKeyBox()
+    const file = path.join(temporaryDirectory(), 'app.redb')
+    const keyProvider = dataKeyProvider(keyBoxService(socket))
+    const store = await Store.open({ path: file, keyProvider })
+    await store.table('notes', { keys: utf8, values: json<string>() }).put('a', 'b')
+    await store.close()
+    const again = await Store.open({ path: file, keyProvider, mode: 'open' })
+    keyProvider.close()
+    expect(again.table('notes', { keys: utf8, values: json<string>() }).get('a')).toBe('b')
+    await again.close()
+    const other = dataKeyProvider(keyBoxService(await startKeyBox()))
+    expect(await rejectionOf(Store.open({ path: file, keyProvider: other }))).toMatchObject({ code: 'key_wrong' })
   })
 
   it('may not select a key provider by flags besides', async () => {

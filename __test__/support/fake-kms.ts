@@ -17,7 +17,7 @@ export type Operation = 'GenerateDataKey' | 'Decrypt' | 'ReEncrypt'
 
 /** What happens to a request: `cut` ends the connection in the middle of the answer, `cut_silently` says that this was all. */
 export type Fault =
-  'throttle' | 'internal' | 'hang' | 'cut' | 'cut_silently' | 'reset' | 'wrong_key_id' | 'no_plaintext'
+  'throttle' | 'internal' | 'hang' | 'cut' | 'cut_silently' | 'reset' | 'wrong_key_id' | 'wrong_source' | 'no_plaintext'
 
 interface Key {
   readonly arn: string
@@ -138,7 +138,9 @@ export class FakeKms {
       throw new Refusal('AccessDeniedException', `User: nimbus is not authorized to perform: kms:${operation}`)
     }
     const answer = this.#answer(operation, inputOf(body))
-    if (fault === 'wrong_key_id') answer['KeyId'] = `arn:aws:kms:${FAKE_REGION}:${ACCOUNT}:key/${randomUUID()}`
+    const wrong = `arn:aws:kms:${FAKE_REGION}:${ACCOUNT}:key/${randomUUID()}`
+    if (fault === 'wrong_key_id') answer['KeyId'] = wrong
+    if (fault === 'wrong_source') answer['SourceKeyId'] = wrong
     if (fault === 'no_plaintext') delete answer['Plaintext']
     send(response, 200, answer, fault)
   }

@@ -43,6 +43,9 @@ const KIND = /^[a-z][a-z0-9_]{0,31}$/
 const OUR_KINDS = ['master_key_file', 'key_directory', 'aws_kms']
 /** Commitment 32, nonce 12, ciphertext 32, tag 16: in front of the blob. */
 const SEALED_DEK_BYTES = 92
+/** What a manifest holds: docs/format.md, "Members". */
+const KEY_ID = /^[\x21-\x7e]{1,2048}$/
+const MOST_BLOB_BYTES = 8_100
 /** The data key serves this one DEK, and what it is bound to is the service's to check: docs/format.md, "Wrapped by a service". */
 const HEADER = Buffer.from('nimbus-enc/1 data key')
 /** Opened data keys that are kept, so that a file that was closed for lack of use opens again without a call: 32 bytes each. */
@@ -103,9 +106,9 @@ class DataKeyProvider implements KeyProvider {
     const [sealedDek, blob] = parts(wrapped)
     const result = await this.#open({ keyId, blob }, encryptionContext(binding))
     if (result.outcome !== 'opened') return result
-    const { outcome, ...opened } = result.key.unwrap(sealedDek, HEADER)
+    const unwrapped = result.key.unwrap(sealedDek, HEADER)
     // The data key is the slot's own: one that does not fit was put beside it.
-    return outcome === 'opened' && 'dek' in opened ? { outcome, dek: opened.dek } : { outcome: 'altered' }
+    return unwrapped.outcome === 'opened' ? unwrapped : { outcome: 'altered' }
   }
 
   close(): void {
@@ -155,6 +158,9 @@ class DataKeyProvider implements KeyProvider {
   }
 
   #joined(sealedDek: Uint8Array, { keyId, blob }: SealedDataKey): WrappedDek {
+    if (!KEY_ID.test(keyId) || blob.length < 1 || blob.length > MOST_BLOB_BYTES) {
+      throw new TypeError(`a key id or blob of ${this.kind} is not one that a manifest can hold`)
+    }
     const hint = printable(this.#service.hint, MAX_HINT_LENGTH)
     return { keyId, hint, wrapped: Buffer.concat([sealedDek, blob]) }
   }

@@ -1,4 +1,4 @@
-/** The contract of a service that keeps a KEK where no program can read it: a cloud's KMS, an HSM, another process. */
+/** The contract of a service that keeps a KEK where no program can read it: a cloud's KMS, an HSM, another process (docs/key-providers.md). */
 import type { EncryptionContext } from './encryption-context.js'
 import type { ProviderDescriptor } from './provider.js'
 
@@ -6,7 +6,7 @@ import type { ProviderDescriptor } from './provider.js'
 export interface SealedDataKey {
   /** Names the KEK for good, never by an alias: printable ASCII, at most 2,048 characters. */
   readonly keyId: string
-  /** 32 to 8,100 bytes, whose meaning only the service knows. */
+  /** 1 to 8,100 bytes, whose meaning only the service knows. */
   readonly blob: Uint8Array
 }
 

@@ -5,13 +5,15 @@ import { describe } from './subject.js'
 
 export type EncryptionContext = Readonly<Record<string, string>>
 
+export const FORMAT = `${MANIFEST_FORMAT}/${MANIFEST_VERSION}`
+
 /**
  * All of the binding, each value spelled as in the manifest. A service authenticates it as associated data; AWS KMS also writes
  * it into its audit log, and lets policies demand it. Nothing in it is secret.
  */
 export function encryptionContext(binding: DekBinding): EncryptionContext {
   return {
-    'nimbus:format': `${MANIFEST_FORMAT}/${MANIFEST_VERSION}`,
+    'nimbus:format': FORMAT,
     'nimbus:descriptor': describe(binding.subject),
     'nimbus:cipher': cipherOfProfile(binding.profile),
     'nimbus:profile': binding.profile,

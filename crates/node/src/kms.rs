@@ -60,7 +60,7 @@ fn wipe_frames_below() {
     std::hint::black_box(&mut frames);
 }
 
-/// Four times as far as the array was measured to reach. A thread of Node's has at least 1 MiB.
+/// Far beyond Node's array and the frames of the event loop above it, and little of the 1 MiB and more that a thread of Node's has.
 const WIPED_STACK_BYTES: usize = 128 << 10;
 
 /// The bytes of an array that a synchronous call was given.

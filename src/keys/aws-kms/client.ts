@@ -24,11 +24,11 @@ export interface KmsClient {
     signal: AbortSignal,
   ): Promise<{ keyId: string; key: WrappingKey }>
   reEncrypt(
-    from: { readonly sealed: SealedDataKey; readonly context: EncryptionContext },
+    from: { readonly keyId: string; readonly blob: Uint8Array; readonly context: EncryptionContext },
     keyId: string,
     context: EncryptionContext,
     signal: AbortSignal,
-  ): Promise<SealedDataKey>
+  ): Promise<SealedDataKey & { sourceKeyId: string }>
   close(): void
 }
 
@@ -100,21 +100,21 @@ class SdkClient implements KmsClient {
   }
 
   async reEncrypt(
-    { sealed, context: sourceContext }: { readonly sealed: SealedDataKey; readonly context: EncryptionContext },
+    from: { readonly keyId: string; readonly blob: Uint8Array; readonly context: EncryptionContext },
     keyId: string,
     context: EncryptionContext,
     signal: AbortSignal,
   ) {
     const command = new ReEncryptCommand({
-      CiphertextBlob: sealed.blob,
-      SourceKeyId: sealed.keyId,
-      SourceEncryptionContext: sourceContext,
+      CiphertextBlob: from.blob,
+      SourceKeyId: from.keyId,
+      SourceEncryptionContext: from.context,
       DestinationKeyId: keyId,
       DestinationEncryptionContext: context,
     })
     const answer = await this.#client.send(command, { abortSignal: signal })
-    if (answer.SourceKeyId !== sealed.keyId) throw unusable('ReEncrypt', 'names another source key')
-    return sealedKey('ReEncrypt', answer.KeyId, answer.CiphertextBlob)
+    const sourceKeyId = present('ReEncrypt', answer.SourceKeyId)
+    return { sourceKeyId, ...sealedKey('ReEncrypt', answer.KeyId, answer.CiphertextBlob) }
   }
 
   close(): void {

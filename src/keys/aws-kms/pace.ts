@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export interface Times {
   /** For one attempt. */
   readonly attempt: number
-  /** For a call with all its attempts and the waiting between them. */
+  /** For a call with all its attempts and the waiting between them, once it is its turn. */
   readonly call: number
   /** The most that is waited before the second attempt; doubled for each further one, up to `longestWait`. */
   readonly firstWait: number
@@ -15,7 +15,7 @@ export interface Times {
 export const TIMES: Times = { attempt: 10_000, call: 60_000, firstWait: 100, longestWait: 5_000 }
 
 const AT_ONCE = 20
-/** Of a KMS that cannot be reached; one that throttles is asked until the time of the call is over. */
+/** Of a KMS that cannot be reached, and none later than an attempt may last; one that throttles is asked until the time of the call is over. */
 const ATTEMPTS = 5
 const LEAST_SPACING_MS = 2
 const MOST_SPACING_MS = 250
@@ -42,8 +42,8 @@ export class Pace {
 
   /** `judge` says what an attempt's error means. @throws the last attempt's error */
   async run<T>(attempt: (signal: AbortSignal) => Promise<T>, judge: (thrown: unknown) => Verdict): Promise<T> {
-    const endMs = performance.now() + this.#times.call
     await this.#enter()
+    const enteredMs = performance.now()
     try {
       for (let attempts = 1; ; attempts++) {
         const startedMs = await this.#turn()
@@ -54,14 +54,25 @@ export class Pace {
         } catch (thrown) {
           const verdict = judge(thrown)
           if (verdict === 'throttled') this.#slowDown(startedMs)
-          const isLast = verdict === 'final' || (verdict === 'again' && attempts >= ATTEMPTS)
           const waitMs = this.#wait(attempts)
-          if (isLast || performance.now() + waitMs > endMs) throw thrown
+          if (this.#isLast(verdict, attempts, performance.now() + waitMs - enteredMs)) throw thrown
           await sleep(waitMs)
         }
       }
     } finally {
       this.#leave()
+    }
+  }
+
+  /** `againMs`: when the next attempt would be, counted from when it was the call's turn. */
+  #isLast(verdict: Verdict, attempts: number, againMs: number): boolean {
+    switch (verdict) {
+      case 'final':
+        return true
+      case 'again':
+        return attempts >= ATTEMPTS || againMs > this.#times.attempt
+      case 'throttled':
+        return againMs > this.#times.call
     }
   }
 

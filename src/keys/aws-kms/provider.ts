@@ -1,10 +1,11 @@
 /** The provider `aws-kms`: data keys that AWS KMS makes and opens, under a key that never leaves it. */
+import { isLoopback } from '../../config/loopback.js'
 import type { AwsKmsConfig } from '../../config/storage.js'
 import { NimbusError } from '../../errors.js'
 import type { WrappingKey } from '../../native.js'
 import { dataKeyProviderOf } from '../data-key-provider.js'
 import type { DataKeyService, OpenedDataKey, ResealedDataKey, SealedDataKey } from '../data-key-service.js'
-import type { EncryptionContext } from '../encryption-context.js'
+import { type EncryptionContext, FORMAT } from '../encryption-context.js'
 import type { KeyProvider, ProviderDescriptor } from '../provider.js'
 import { quote } from '../quote.js'
 import { type KmsClient, openKmsClient } from './client.js'
@@ -13,7 +14,8 @@ import { canBe, isSameKey } from './key-names.js'
 import { Pace, TIMES, type Times, type Verdict } from './pace.js'
 
 const KIND = 'aws_kms'
-const HEALTH_CONTEXT = { 'nimbus:health': 'check' }
+/** Fits a policy that demands the format, and nothing that a file is bound to. */
+const HEALTH_CONTEXT = { 'nimbus:format': FORMAT, 'nimbus:health': 'check' }
 
 /**
  * Makes no call to the KMS yet; `health` does.
@@ -27,6 +29,7 @@ export async function openAwsKms(config: AwsKmsConfig, times: Times = TIMES): Pr
 class AwsKms implements DataKeyService<WrappingKey> {
   readonly kind = KIND
   readonly hint: string
+  readonly warnings: readonly string[]
   readonly #config: AwsKmsConfig
   readonly #client: KmsClient
   readonly #pace: Pace
@@ -38,6 +41,7 @@ class AwsKms implements DataKeyService<WrappingKey> {
     this.#client = client
     this.#pace = new Pace(times)
     this.hint = `${config.keyId} in ${client.region}`
+    this.warnings = warningsOf(config)
   }
 
   describe(): ProviderDescriptor {
@@ -99,10 +103,13 @@ class AwsKms implements DataKeyService<WrappingKey> {
     if (!(service instanceof AwsKms) || !this.#isBeside(service)) return { outcome: 'impossible' }
     const ours = service.#arn ?? service.#config.keyId
     if (!service.mayOpen(sealed.keyId)) return { outcome: 'other_key', ours }
+    // By the name that it has in this region: a replica may have sealed it in another.
+    const source = { keyId: service.#config.keyId, blob: sealed.blob, context: from.context }
     try {
-      const resealed = await this.#call('ReEncrypt', (keyId, signal) =>
-        this.#client.reEncrypt(from, keyId, context, signal),
+      const { sourceKeyId, ...resealed } = await this.#call('ReEncrypt', (keyId, signal) =>
+        this.#client.reEncrypt(source, keyId, context, signal),
       )
+      if (!isSameKey(sourceKeyId, sealed.keyId)) return { outcome: 'other_key', ours: sourceKeyId }
       this.#requireOurs('ReEncrypt', resealed.keyId)
       return { outcome: 'resealed', sealed: resealed }
     } catch (thrown) {
@@ -145,6 +152,14 @@ class AwsKms implements DataKeyService<WrappingKey> {
       detail: { operation, key_id: expected },
     })
   }
+}
+
+/** An emulator on this machine is nobody else's to listen to. */
+function warningsOf({ endpointUrl }: AwsKmsConfig): string[] {
+  if (endpointUrl === undefined) return []
+  const { protocol, hostname } = new URL(endpointUrl)
+  if (protocol === 'https:' || isLoopback(hostname.replace(/^\[|\]$/g, ''))) return []
+  return [`the KMS endpoint ${endpointUrl} is not https: whoever is on the way reads the keys that the KMS gives out`]
 }
 
 /** What a manifest can hold. */
