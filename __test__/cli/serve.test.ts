@@ -58,7 +58,8 @@ describe.each([
     const found = await second.request('POST', '/api/tenants/demo/query', { table: 'notes', filters })
     expect(found.body.data).toEqual([patched.body])
     expect((await second.request('DELETE', '/api/tenants/demo')).status).toBe(204)
-    expect(Object.keys(snapshot(home.dataDir))).toEqual([])
+    const left = kind === 'encrypted' ? ['nimbus-control.db', 'nimbus-control.db.nimbus-enc'] : ['nimbus-control.db']
+    expect(Object.keys(snapshot(home.dataDir))).toEqual(left)
   })
 
   it('loses nothing that it acknowledged when it is killed', async () => {
@@ -106,9 +107,11 @@ describe('files', () => {
     const modes = [
       home.dataDir,
       home.tokenFile,
-      ...['demo.sqlite3', 'demo.sqlite3.nimbus-enc'].map((name) => path.join(home.dataDir, name)),
+      ...['demo.sqlite3', 'demo.sqlite3.nimbus-enc', 'nimbus-control.db', 'nimbus-control.db.nimbus-enc'].map((name) =>
+        path.join(home.dataDir, name),
+      ),
     ]
-    expect(modes.map((file) => (statSync(file).mode & 0o777).toString(8))).toEqual(['700', '600', '600', '600'])
+    expect(modes.map((file) => (statSync(file).mode & 0o777).toString(8))).toEqual(['700', ...Array(5).fill('600')])
     expect((statSync(path.dirname(home.tokenFile)).mode & 0o777).toString(8)).toBe('700')
   })
 })
@@ -131,7 +134,12 @@ describe('stopping', () => {
     )
     expect(kept.length).toBeGreaterThan(0)
     // Checkpointed and closed: nothing is left to be recovered.
-    expect(Object.keys(snapshot(home.dataDir))).toEqual(['demo.sqlite3', 'demo.sqlite3.nimbus-enc'])
+    expect(Object.keys(snapshot(home.dataDir))).toEqual([
+      'demo.sqlite3',
+      'demo.sqlite3.nimbus-enc',
+      'nimbus-control.db',
+      'nimbus-control.db.nimbus-enc',
+    ])
     const again = await startServer(home)
     for (const id of kept) expect((await again.request('GET', `${notes}/t/${id}`)).status).toBe(200)
   })

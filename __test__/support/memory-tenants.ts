@@ -28,6 +28,10 @@ export class MemoryTenants implements TenantProvider {
 
   async start(): Promise<void> {}
 
+  ids(): string[] {
+    return [...this.#stores.keys()]
+  }
+
   async create(id: string): Promise<TenantInfo> {
     if (this.#stores.has(parseTenantId(id))) throw new NimbusError('tenant_exists', `tenant ${id} exists`)
     this.#stores.set(id, new MemoryStore(this))

@@ -29,7 +29,7 @@ export function postureOf({
   if (encryption === undefined) return { enabled: false, encrypted_families: [], descriptor: { status: 'disabled' } }
   return {
     enabled: true,
-    encrypted_families: [TENANT_FAMILIES[tenantProvider]],
+    encrypted_families: [TENANT_FAMILIES[tenantProvider], 'control_plane_redb'],
     descriptor: { status: 'enabled', ...descriptorOf(encryption) },
   }
 }

@@ -156,6 +156,9 @@ export interface TenantProvider {
    */
   start(): Promise<void>
 
+  /** Every tenant, without opening one; in no particular order. */
+  ids(): readonly string[] | Promise<readonly string[]>
+
   /** The tenant exists, durably, when this resolves. @throws `invalid_tenant_id`, `tenant_exists` */
   create(id: string): Promise<TenantInfo>
 
