@@ -183,8 +183,8 @@ export declare class NativeStore {
   get(sql: string, params: Array<null | number | string | boolean | Uint8Array>): Array<null | number | string | Uint8Array> | null
   /** Asks for the rows of a statement that reads, on a native thread; they end before those that would exceed `mostBytes`. */
   query(id: number, sql: string, params: Array<null | number | string | boolean | Uint8Array>, mostBytes?: number | undefined | null): void
-  /** Queues a write whose steps succeed or fail together. */
-  write(id: number, steps: Array<NativeStep>): void
+  /** Queues writes at once; each succeeds or fails alone. */
+  write(requests: Array<NativeWrite>): void
   /** Copies the write-ahead log into the data file and empties it. */
   checkpoint(id: number): void
   /** Finishes what is queued, checkpoints and closes. */
@@ -577,6 +577,14 @@ export interface NativeWorkEvent {
   ended: boolean
   /** What failed; `interrupted` after `cancel`. */
   failure?: NativeFailure
+}
+
+/** A write request. */
+export interface NativeWrite {
+  /** The id that its completion bears. */
+  id: number
+  /** What succeeds or fails together. */
+  steps: Array<NativeStep>
 }
 
 /**

@@ -37,9 +37,9 @@ afterEach(() => {
 
 const BUSY = `
   const store = open(directory + '/' + process.pid + '.sqlite3', true)
-  store.write(1, [{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }])
+  store.write([{ id: 1, steps: [{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }] }])
   for (let id = 2; id < 3000; id++) {
-    store.write(id, [{ sql: 'INSERT INTO t VALUES (?, ?)', params: [id, 'x'.repeat(500)] }])
+    store.write([{ id, steps: [{ sql: 'INSERT INTO t VALUES (?, ?)', params: [id, 'x'.repeat(500)] }] }])
     if (id % 100 === 0) store.query(id + 10000, 'SELECT sum(length(body)) FROM t', [])
   }
 `
@@ -131,8 +131,8 @@ describe('a process that gets no more threads', () => {
         if (answers.length === 4) { console.log(answers.join()); process.exit(0) }
       })
       setInterval(() => undefined, 1000)
-      store.write(1, [{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }])
-      store.write(2, [{ sql: 'INSERT INTO t VALUES (1)' }])
+      store.write([{ id: 1, steps: [{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY)' }] }])
+      store.write([{ id: 2, steps: [{ sql: 'INSERT INTO t VALUES (1)' }] }])
       store.query(3, 'SELECT * FROM t', [])
       store.close(4)`,
       directory,

@@ -111,6 +111,21 @@ describe.each(formats)('a store over a $name file', ({ profile }) => {
     await store.close()
   })
 
+  it('commits what one turn of the event loop brings as one transaction, in its order, before a checkpoint of that turn', async () => {
+    const opened = options()
+    const store = SqliteStore.open({ ...opened, mode: 'create' })
+    await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }])
+    const before = store.stats.commits
+    const writes = Array.from({ length: 100 }, (_, index) => store.write(rows(1, index)))
+    const overwrite = store.write([{ sql: "UPDATE t SET body = 'last'" }])
+    const checkpoint = store.checkpoint()
+    await Promise.all([...writes, overwrite, checkpoint])
+    expect(store.stats.commits - before).toBe(1)
+    expect(store.get("SELECT count(*) FROM t WHERE body = 'last'", [])).toEqual([100])
+    expect(statSync(`${opened.path}-wal`).size).toBe(0)
+    await store.close()
+  })
+
   it('returns the rows of a statement that changes and reports', async () => {
     const store = SqliteStore.open({ ...options(), mode: 'create' })
     await store.write([{ sql: 'CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT)' }, ...rows(3)])
@@ -234,6 +249,16 @@ describe('a value that SQL has no type for', () => {
       await expect(store.query('SELECT ?', params)).rejects.toThrow(TypeError)
       await expect(store.write([{ sql: 'SELECT ?', params }])).rejects.toThrow(TypeError)
     }
+    const together = await Promise.allSettled([
+      store.write([{ sql: 'CREATE TABLE t (id)' }]),
+      ...foreign.map((value) => store.write([{ sql: 'SELECT ?', params: [value] as SqlParameter[] }])),
+      store.write([{ sql: 'INSERT INTO t VALUES (1)' }]),
+    ])
+    const outcomes = together.map((outcome) =>
+      outcome.status === 'rejected' && outcome.reason instanceof TypeError ? 'a TypeError' : outcome.status,
+    )
+    expect(outcomes).toEqual(['fulfilled', ...foreign.map(() => 'a TypeError'), 'fulfilled'])
+    expect(store.get('SELECT count(*) FROM t', [])).toEqual([1])
     expect(store.get('SELECT ?', ['a\0b'])).toEqual(['a\0b'])
     expect(store.get('SELECT ?', ['a\ud800b'])).toEqual(['a\ufffdb'])
     expect(store.get('SELECT ?', [new Uint8Array(new SharedArrayBuffer(3))])).toEqual([new Uint8Array(3)])

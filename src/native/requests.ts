@@ -36,11 +36,17 @@ export class Requests<T extends Completion> {
       try {
         guard(() => submit(id))
       } catch (thrown) {
-        this.#waiting.delete(id)
-        keepAlive.release()
-        reject(thrown instanceof Error ? thrown : new Error(String(thrown)))
+        this.fail(id, thrown)
       }
     })
+  }
+
+  /** Rejects a request that was never submitted. */
+  fail(id: number, thrown: unknown): void {
+    const request = this.#waiting.get(id)
+    this.#waiting.delete(id)
+    keepAlive.release()
+    request?.reject(thrown instanceof Error ? thrown : new Error(String(thrown)))
   }
 
   /** Ids are 32-bit and come round again after 4 billion requests; one still waiting is passed over. */

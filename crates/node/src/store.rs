@@ -30,6 +30,15 @@ pub struct NativeStoreOptions<'env> {
     pub profile: Option<String>,
 }
 
+/// A write request.
+#[napi(object, object_to_js = false)]
+pub struct NativeWrite {
+    /// The id that its completion bears.
+    pub id: u32,
+    /// What succeeds or fails together.
+    pub steps: Vec<NativeStep>,
+}
+
 /// One statement of a write request.
 #[napi(object, object_to_js = false)]
 pub struct NativeStep {
@@ -152,10 +161,15 @@ impl NativeStore {
             .query(id, sql, parameters(params), most_bytes.map(|bytes| bytes as usize));
     }
 
-    /// Queues a write whose steps succeed or fail together.
+    /// Queues writes at once; each succeeds or fails alone.
     #[napi(catch_unwind)]
-    pub fn write(&self, id: u32, steps: Vec<NativeStep>) {
-        self.store.write(id, steps.into_iter().map(Step::from).collect());
+    pub fn write(&self, requests: Vec<NativeWrite>) {
+        let steps_of = |steps: Vec<NativeStep>| steps.into_iter().map(Step::from).collect();
+        self.store.write_all(
+            requests
+                .into_iter()
+                .map(|NativeWrite { id, steps }| (id, steps_of(steps))),
+        );
     }
 
     /// Copies the write-ahead log into the data file and empties it.

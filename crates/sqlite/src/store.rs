@@ -163,22 +163,27 @@ impl Store {
 
     /// Queues a request whose steps succeed or fail together; it is durable when its completion says so.
     pub fn write(&self, id: RequestId, steps: Vec<Step>) {
-        let bytes = steps
-            .iter()
-            .flat_map(|step| &step.parameters)
-            .map(Value::payload_bytes)
-            .sum();
-        Shared::enqueue(&self.shared, Job::Write { id, steps, bytes });
+        self.write_all([(id, steps)]);
+    }
+
+    /// Queues requests at once: no commit begins between them, and at most one thread is woken.
+    pub fn write_all(&self, requests: impl IntoIterator<Item = (RequestId, Vec<Step>)>) {
+        let jobs = requests.into_iter().map(|(id, steps)| {
+            let parameters = steps.iter().flat_map(|step| &step.parameters);
+            let bytes = parameters.map(Value::payload_bytes).sum();
+            Job::Write { id, steps, bytes }
+        });
+        Shared::enqueue(&self.shared, jobs);
     }
 
     /// Copies the write-ahead log into the data file and empties it, after the writes queued so far.
     pub fn checkpoint(&self, id: RequestId) {
-        Shared::enqueue(&self.shared, Job::Checkpoint { id });
+        Shared::enqueue(&self.shared, [Job::Checkpoint { id }]);
     }
 
     /// Finishes what is queued, checkpoints and closes; later requests fail with [`StoreError::Closed`].
     pub fn close(&self, id: RequestId) {
-        Shared::enqueue(&self.shared, Job::Close { id: Some(id) });
+        Shared::enqueue(&self.shared, [Job::Close { id: Some(id) }]);
     }
 
     /// Counts since the store was opened.
@@ -197,30 +202,37 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !lock(&self.shared.queue).is_closed() {
-            Shared::enqueue(&self.shared, Job::Close { id: None });
+            Shared::enqueue(&self.shared, [Job::Close { id: None }]);
         }
     }
 }
 
 impl Shared {
-    fn enqueue(shared: &Arc<Self>, job: Job) {
+    fn enqueue(shared: &Arc<Self>, jobs: impl IntoIterator<Item = Job>) {
         let mut queue = lock(&shared.queue);
         if queue.is_closed() {
             drop(queue);
-            let outcome = match job {
-                Job::Close { .. } => Outcome::Done,
-                Job::Write { .. } | Job::Checkpoint { .. } => Outcome::Failed(shared.closed()),
-            };
-            if let Some(id) = job.id() {
-                shared.answer(id, outcome);
-            }
+            jobs.into_iter().for_each(|job| shared.refuse(&job));
             return;
         }
-        let needs_thread = queue.push(job);
+        let mut needs_thread = false;
+        for job in jobs {
+            needs_thread |= queue.push(job);
+        }
         drop(queue);
         if needs_thread {
             let shared = Arc::clone(shared);
             pool::WRITERS.run(move || shared.serve());
+        }
+    }
+
+    fn refuse(&self, job: &Job) {
+        let outcome = match job {
+            Job::Close { .. } => Outcome::Done,
+            Job::Write { .. } | Job::Checkpoint { .. } => Outcome::Failed(self.closed()),
+        };
+        if let Some(id) = job.id() {
+            self.answer(id, outcome);
         }
     }
 
