@@ -38,8 +38,7 @@ async function home(): Promise<Home> {
     start: async () => {
       const dataDir = temporaryDirectory()
       const tenants = new RecordedTenants({ tenants: memory, control, dataDir, warn: (what) => warnings.push(what) })
-      await tenants.start()
-      await tenants.reconcile()
+      await tenants.reconcile(await tenants.start())
       return tenants
     },
   }
@@ -290,6 +289,27 @@ describe('an old file and its old manifest, put back together', () => {
         expect((await tenants.files())[0]?.note).toBeUndefined()
       }),
     ).toEqual([])
+  })
+
+  it('are those of a new tenant once a start has finished their deletion', async () => {
+    const where = await place(CONTROL_PLANE)
+    const file = `${where.dataDir}/demo.sqlite3`
+    await served(where, async (tenants, control) => {
+      await tenants.create('demo')
+      await control.tenantsOf('sqlite', () => 'db:sqlite:tenant:demo:demo.sqlite3').beginDeletion('demo')
+    })
+    const old = [readFileSync(file), readFileSync(`${file}.nimbus-enc`)]
+    await served(where, async (tenants) => {
+      expect(await answerOf(tenants)).toBe('tenant_not_found')
+      await tenants.create('demo')
+      await tenants.delete('demo')
+    })
+    writeFileSync(file, old[0] ?? '')
+    writeFileSync(`${file}.nimbus-enc`, old[1] ?? '')
+    const warnings = await served(where, async (_, control) => {
+      expect(control.events.newest(1)).toMatchObject([{ event: 'tenant_found' }])
+    })
+    expect(warnings).toEqual([])
   })
 
   it('are reported as well if a tenant of the same name was made in between', async () => {

@@ -26,7 +26,9 @@ export class MemoryTenants implements TenantProvider {
   gate = async (): Promise<void> => {}
   readonly #stores = new Map<string, MemoryStore>()
 
-  async start(): Promise<void> {}
+  async start(): Promise<[]> {
+    return []
+  }
 
   ids(): string[] {
     return [...this.#stores.keys()]

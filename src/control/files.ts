@@ -1,5 +1,5 @@
 /** What was last seen of each encrypted file, so that an old file and its old manifest, put back together, do not pass for new. */
-import type { FileStatus } from '../encryption/status.js'
+import type { FileStatus, SeenFile } from '../encryption/status.js'
 import type { EventLog } from './events.js'
 import { type ControlStore, type Plan, isText, isTime, orNull, planOf, rowOf } from './store.js'
 
@@ -13,9 +13,6 @@ export interface FileRecord {
   readonly key_id: string | null
   readonly verified_at: string | null
 }
-
-/** What of a status is compared; a file without a manifest that can be read has none of it. */
-export type Seen = Pick<FileStatus, 'subject' | 'state' | 'generation' | 'created_at' | 'rotated_at' | 'key_id'>
 
 type Known = Omit<FileRecord, 'verified_at'>
 
@@ -36,7 +33,7 @@ export class FileRecords {
   }
 
   /** A file that this server has made; nothing if it is plain. */
-  created({ subject, ...seen }: Seen): Plan[] {
+  created({ subject, ...seen }: SeenFile): Plan[] {
     const found = knownOf(seen)
     return subject === null || found === undefined ? [] : [this.#put(subject, { ...found, verified_at: null })]
   }
@@ -51,7 +48,7 @@ export class FileRecords {
    * Compares the manifests of a start, which has authenticated them, with those before; what is new is recorded. Subjects in
    * `adopted` come with an event of their own. Returns a line for each file that was put back.
    */
-  async observe(files: readonly Seen[], adopted: ReadonlySet<string>): Promise<string[]> {
+  async observe(files: readonly SeenFile[], adopted: ReadonlySet<string>): Promise<string[]> {
     const warnings: string[] = []
     await this.#store.commit(() =>
       files.flatMap((seen) => {
@@ -76,14 +73,14 @@ export class FileRecords {
     return { ...verified, note: status.note === undefined ? older : `${status.note}; ${older}` }
   }
 
-  #putBack(subject: string, seen: Omit<Seen, 'subject'>): string | undefined {
+  #putBack(subject: string, seen: Omit<SeenFile, 'subject'>): string | undefined {
     const known = this.#records.get(subject)
     const found = knownOf(seen)
     return known && found && putBack(known, found)
   }
 
   /** The changes of a file that is not an older one. */
-  #changed(subject: string, seen: Omit<Seen, 'subject'>, isAdopted: boolean): Plan[] {
+  #changed(subject: string, seen: Omit<SeenFile, 'subject'>, isAdopted: boolean): Plan[] {
     const known = this.#records.get(subject)
     const found = knownOf(seen)
     if (found === undefined) {
@@ -111,7 +108,7 @@ export class FileRecords {
   }
 }
 
-function knownOf({ generation, created_at, rotated_at, key_id }: Omit<Seen, 'subject'>): Known | undefined {
+function knownOf({ generation, created_at, rotated_at, key_id }: Omit<SeenFile, 'subject'>): Known | undefined {
   return generation === null || created_at === null ? undefined : { generation, created_at, rotated_at, key_id }
 }
 

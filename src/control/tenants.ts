@@ -23,8 +23,9 @@
  * | `lost`     | none       | warns again, until somebody deletes the tenant: `tenant_loss_accepted`                     |
  */
 import { isTenantId } from '../keys/subject.js'
+import type { SeenFile } from '../encryption/status.js'
 import type { ControlEvent, EventLog } from './events.js'
-import type { FileRecords, Seen } from './files.js'
+import type { FileRecords } from './files.js'
 import { type Change, type ControlStore, type Plan, isTime, oneOf, orNull, planOf, rowOf } from './store.js'
 import type { TokenRecords } from './tokens.js'
 
@@ -91,7 +92,7 @@ export class TenantRecords {
   }
 
   /** `file` is what is seen of its file, if it has one. */
-  async finishCreation(tenant: string, createdAtMs: number, file?: Seen): Promise<void> {
+  async finishCreation(tenant: string, createdAtMs: number, file?: SeenFile): Promise<void> {
     const { events, files } = this.#parts
     await this.#store.commit(() => [
       this.#put(tenant, 'active', new Date(createdAtMs).toISOString()),

@@ -54,6 +54,9 @@ export interface OpenFile {
   readonly file_bytes: number
 }
 
+/** What the control plane compares with what it saw before: of an encrypted file, what its manifest says. */
+export type SeenFile = Pick<FileStatus, 'subject' | 'state' | 'generation' | 'created_at' | 'rotated_at' | 'key_id'>
+
 export interface StatusOptions {
   /** Whose file it should be, as far as its name tells. */
   readonly expected?: FileSubject | undefined
@@ -79,6 +82,20 @@ export async function readFileStatus(path: string, options: StatusOptions = {}):
   } catch (error) {
     if (!(error instanceof NimbusError)) throw error
     return { ...entry, state: 'unreadable', note: error.message }
+  }
+}
+
+/** `file` is left out if the file is plain; its manifest has been authenticated. */
+export function seenFile(subject: FileSubject, file: { readonly manifest: Manifest } | undefined): SeenFile {
+  if (file === undefined) return { ...NOTHING_KNOWN, subject: describe(subject), state: 'plaintext' }
+  const { createdAt, rotatedAt, current } = file.manifest
+  return {
+    subject: describe(subject),
+    state: 'encrypted',
+    generation: current.generation.toString(),
+    created_at: createdAt,
+    rotated_at: rotatedAt,
+    key_id: current.keyId,
   }
 }
 

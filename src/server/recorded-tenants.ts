@@ -1,8 +1,9 @@
 /** Tenants with a record of each: what is made, deleted or lost is in the control plane too (the tables of `control/tenants.ts`). */
+import path from 'node:path'
 import type { ControlPlane } from '../control/control-plane.js'
 import { CONTROL_PLANE } from '../control/file.js'
 import type { TenantRecords } from '../control/tenants.js'
-import { readFileStatus, type FileStatus } from '../encryption/status.js'
+import { type FileStatus, type SeenFile, readFileStatus } from '../encryption/status.js'
 import { NimbusError } from '../errors.js'
 import { type FileSubject, describe, parseTenantId, servedName } from '../keys/subject.js'
 import type {
@@ -14,7 +15,6 @@ import type {
   TenantStore,
 } from '../tenants/contract.js'
 import { KeyedLocks } from '../tenants/locks.js'
-import path from 'node:path'
 
 export interface RecordedTenantsOptions {
   readonly tenants: TenantProvider
@@ -45,17 +45,19 @@ export class RecordedTenants implements TenantProvider {
     this.#records = control.tenantsOf(tenants.name, (tenant) => this.#subjectText(tenant))
   }
 
-  start(): Promise<void> {
+  start(): Promise<readonly SeenFile[]> {
     return this.#tenants.start()
   }
 
-  /** Settles what the records and the started tenants say of each other, then compares their files with those of the last start. */
-  async reconcile(): Promise<void> {
+  /** Settles what the records and the started tenants say of each other, then compares their files with those of the starts before. */
+  async reconcile(files: readonly SeenFile[]): Promise<void> {
     const adopted = await this.#reconcileTenants()
-    const files = [...(await this.#tenants.files()), await this.#control.status()]
+    // A deletion that was finished just now has left none of its file.
+    const there = new Set((await this.#tenants.ids()).map((id) => this.#subjectText(id)))
+    const seen = files.filter(({ subject }) => subject !== null && there.has(subject))
     const told = adopted.map((id) => this.#subjectText(id))
     if (this.#control.isAsMade) told.push(describe(CONTROL_PLANE))
-    const warnings = await this.#control.files.observe(files, new Set(told))
+    const warnings = await this.#control.files.observe([...seen, await this.#control.status()], new Set(told))
     for (const warning of warnings) this.#warn(warning)
   }
 

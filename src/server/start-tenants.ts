@@ -5,6 +5,7 @@ import type { ControlFileOptions } from '../control/file.js'
 import { subjectOfName } from '../encryption/directory.js'
 import { ROTATION_ENDS, type RotationEnd } from '../encryption/settle-rotation.js'
 import type { SettleOptions } from '../encryption/settle.js'
+import type { SeenFile } from '../encryption/status.js'
 import { NimbusError } from '../errors.js'
 import { describe } from '../keys/subject.js'
 import type { TenantProvider } from '../tenants/contract.js'
@@ -45,11 +46,11 @@ export async function startTenants({ tenantsOf, controlPlane, dataDir, warn }: S
     await control?.close()
   }
   try {
-    await startProvider(provider, control)
+    const files = await startProvider(provider, control)
     control ??= await ControlPlane.create(controlPlane)
     for (const [path, end] of rotations) await control.recordRotation(subjectAt(path), end)
     const tenants = new RecordedTenants({ tenants: provider, control, dataDir, warn })
-    await tenants.reconcile()
+    await tenants.reconcile(files)
     return { tenants, control, close }
   } catch (error) {
     await Promise.allSettled([close()])
@@ -57,9 +58,12 @@ export async function startTenants({ tenantsOf, controlPlane, dataDir, warn }: S
   }
 }
 
-async function startProvider(provider: TenantProvider, control: ControlPlane | undefined): Promise<void> {
+async function startProvider(
+  provider: TenantProvider,
+  control: ControlPlane | undefined,
+): Promise<readonly SeenFile[]> {
   try {
-    await provider.start()
+    return await provider.start()
   } catch (error) {
     if (error instanceof NimbusError && error.path !== undefined) await control?.recordRefusal(error.code, error.path)
     throw error

@@ -2,7 +2,7 @@
 import { mapBounded } from '../../encryption/bounded.js'
 import { readDirectoryStatus } from '../../encryption/directory.js'
 import type { RotationEnd } from '../../encryption/settle-rotation.js'
-import type { FileStatus, OpenFile } from '../../encryption/status.js'
+import type { FileStatus, OpenFile, SeenFile } from '../../encryption/status.js'
 import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
 import type { KeyProvider } from '../../keys/provider.js'
@@ -72,12 +72,13 @@ export class FileProvider implements TenantProvider {
     })
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<SeenFile[]> {
     createDirectory(this.#directory)
     this.#engine.start()
     const found = await checkDirectory(this.#engine, this.#directory, this.#encryption?.keys, this.#onRotation)
-    for (const [id, createdAt] of found) this.#add(id, createdAt)
+    for (const { tenant, createdAt } of found) this.#add(tenant, createdAt)
     this.#isServing = true
+    return found.map(({ seen }) => seen)
   }
 
   ids(): string[] {
