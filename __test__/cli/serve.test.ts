@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -21,7 +21,30 @@ describe('a server with tenants on redb', () => {
     const second = await startServer(home, args)
     expect((await second.request('GET', `${notes}/notes/${inserted.body.id}`)).body).toEqual(inserted.body)
     const status = await second.request('GET', '/debug/encryption/status')
-    const entry = { state: 'encrypted', cipher: 'aes-256-gcm-siv', profile: 'sealed-redb-1', family: 'embedded_redb' }
+    const open = {
+      file_id: expect.stringMatching(/^[0-9a-f]{32}$/),
+      epoch: expect.any(Number),
+      rolled_back: expect.any(Boolean),
+      pages: expect.any(Number),
+      file_bytes: statSync(path.join(home.dataDir, 'demo.redb')).size,
+    }
+    const entry = {
+      state: 'encrypted',
+      cipher: 'aes-256-gcm-siv',
+      profile: 'sealed-redb-1',
+      family: 'embedded_redb',
+      open,
+    }
+    const { current } = JSON.parse(readFileSync(path.join(home.dataDir, 'demo.redb.nimbus-enc'), 'utf8')) as {
+      current: { file_id: string }
+    }
+    const asked = await second.request('GET', '/debug/encryption/status')
+    expect(asked.text).toContain(`"open":{"file_id":"${current.file_id}"`)
+    expect((await second.request('POST', notes, { table: 'notes', fields: {} })).status).toBe(201)
+    const epochs = [asked, await second.request('GET', '/debug/encryption/status')].map(({ text }) =>
+      Number(/demo\.redb".*?"epoch":(\d+)/.exec(text)?.[1]),
+    )
+    expect(epochs[1]).toBeGreaterThan(epochs[0] ?? Infinity)
     expect(status.body).toMatchObject({
       encrypted_families: expect.arrayContaining(['embedded_redb']),
       files: expect.arrayContaining([expect.objectContaining(entry)]),

@@ -11,6 +11,7 @@ export interface FileRecord {
   readonly rotated_at: string | null
   /** The KEK that wraps its DEK. */
   readonly key_id: string | null
+  /** When every page of it was last seen to authenticate, as far as that was told: the end of a change of the DEK has seen it. */
   readonly verified_at: string | null
 }
 
@@ -89,12 +90,12 @@ export class FileRecords {
       return isDecrypted ? [this.forget(subject), this.#events.record('file_decrypted', subject)] : []
     }
     if (known === undefined) {
-      const record = this.#put(subject, { ...found, verified_at: null })
+      const record = this.#put(subject, { ...found, verified_at: found.rotated_at })
       return isAdopted ? [record] : [record, this.#events.record('file_encrypted', subject)]
     }
     const change = changeOf(known, found)
     if (change === undefined) return []
-    const verifiedAt = change.event === 'file_replaced' ? null : known.verified_at
+    const verifiedAt = change.event === 'kek_rotated' ? known.verified_at : found.rotated_at
     return [
       this.#put(subject, { ...found, verified_at: verifiedAt }),
       this.#events.record(change.event, subject, change.note),
@@ -120,7 +121,7 @@ function changeOf(
   if (found.created_at !== known.created_at) {
     return { event: 'file_replaced', note: `made at ${found.created_at}, the one before at ${known.created_at}` }
   }
-  if (BigInt(found.generation) > BigInt(known.generation)) {
+  if (BigInt(found.generation) > BigInt(known.generation) || keyedAt(found) > keyedAt(known)) {
     return { event: 'dek_rotated', note: `generation ${known.generation} to ${found.generation}` }
   }
   if (found.key_id === known.key_id) return undefined
