@@ -46,8 +46,8 @@ export class FileRecords {
   }
 
   /**
-   * Compares the manifests of a start, which has authenticated them, with those before; what is new is recorded. Subjects in
-   * `adopted` come with an event of their own. Returns a line for each file that was put back.
+   * Compares what a start has seen with what those before have; what is new is recorded. Subjects in `adopted` come with an event
+   * of their own. Returns a line for each file that was put back.
    */
   async observe(files: readonly SeenFile[], adopted: ReadonlySet<string>): Promise<string[]> {
     const warnings: string[] = []

@@ -85,10 +85,10 @@ export async function readFileStatus(path: string, options: StatusOptions = {}):
   }
 }
 
-/** `file` is left out if the file is plain; its manifest has been authenticated. */
-export function seenFile(subject: FileSubject, file: { readonly manifest: Manifest } | undefined): SeenFile {
-  if (file === undefined) return { ...NOTHING_KNOWN, subject: describe(subject), state: 'plaintext' }
-  const { createdAt, rotatedAt, current } = file.manifest
+/** `manifest` is left out if the file is plain. */
+export function seenFile(subject: FileSubject, manifest: Manifest | undefined): SeenFile {
+  if (manifest === undefined) return { ...NOTHING_KNOWN, subject: describe(subject), state: 'plaintext' }
+  const { createdAt, rotatedAt, current } = manifest
   return {
     subject: describe(subject),
     state: 'encrypted',

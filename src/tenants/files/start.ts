@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mapBounded } from '../../encryption/bounded.js'
-import { checkPlain, checkProtected } from '../../encryption/check.js'
+import { checkPlain, checkProtected, checkWithoutKey } from '../../encryption/check.js'
 import { contentsOf, readFileHead } from '../../encryption/head.js'
 import { type SeenFile, seenFile } from '../../encryption/status.js'
 import type { SettleOptions } from '../../encryption/settle.js'
@@ -10,6 +10,7 @@ import { NimbusError, fromSystemError } from '../../errors.js'
 import type { KeyProvider } from '../../keys/provider.js'
 import { isTenantId, servedName } from '../../keys/subject.js'
 import { exists, fileOfManifestPath, manifestPathOf } from '../../manifest/file.js'
+import type { Manifest } from '../../manifest/manifest.js'
 import { removeFileDurably } from '../../native.js'
 import type { Engine, TenantSubject } from './engine.js'
 import { DELETING_SUFFIX, removeMarked } from './tenant-file.js'
@@ -82,11 +83,20 @@ async function checkEncrypted(
   keys: KeyProvider,
   options: SettleOptions,
 ): Promise<FoundTenant | undefined> {
+  const unopened = keys.isRemote === true ? await checkWithoutKey(path, subject, keys) : undefined
+  if (unopened !== undefined) return foundTenant(subject, unopened)
   const file = await checkProtected(path, subject, keys, options)
   if (file === undefined) return undefined
   file.dek.close()
-  const { tenant } = subject
-  return { tenant, createdAt: Date.parse(file.manifest.createdAt), seen: seenFile(subject, file) }
+  return foundTenant(subject, file.manifest)
+}
+
+function foundTenant(subject: TenantSubject, manifest: Manifest): FoundTenant {
+  return {
+    tenant: subject.tenant,
+    createdAt: Date.parse(manifest.createdAt),
+    seen: seenFile(subject, manifest),
+  }
 }
 
 /** The tenant whose data file or manifest this is, by its name; none for any other file. */

@@ -11,6 +11,7 @@ use nimbus_redb::engine::{
     Completion, Direction, Encryption, Limit, Mode, Options, Outcome, Packed, Range, StoreStats,
 };
 
+use crate::disk::FileLock;
 use crate::failure::{NativeFailure, throw};
 use crate::keys::{Dek, file_id_of};
 
@@ -30,6 +31,8 @@ pub struct NativeKvOptions<'env> {
     pub file_id: Option<Uint8Array>,
     /// The generation of the DEK, for a new file.
     pub generation: Option<BigInt>,
+    /// The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on.
+    pub lock: Option<ClassInstance<'env, FileLock>>,
 }
 
 /// A bound of a range.

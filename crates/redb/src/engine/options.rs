@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use nimbus_crypto::{Dek, FileId};
 
+use super::error::EngineError;
+
 /// How a database is opened.
 pub struct Options<'a> {
     /// The data file.
@@ -14,6 +16,19 @@ pub struct Options<'a> {
     pub encryption: Option<Encryption<'a>>,
     /// Bytes that redb keeps in memory for this file (its own default is 1 GiB).
     pub cache_bytes: usize,
+}
+
+impl Options<'_> {
+    /// Fails unless the file is there, or not there, as the mode demands.
+    pub(super) fn require_mode(&self) -> Result<(), EngineError> {
+        let path = &self.path;
+        let exists = path.try_exists().map_err(|error| EngineError::from_io(error, path))?;
+        match (self.mode, exists) {
+            (Mode::Open, false) => Err(EngineError::Missing { path: path.clone() }),
+            (Mode::Create, true) => Err(EngineError::Exists { path: path.clone() }),
+            (Mode::Open, true) | (Mode::Create, false) => Ok(()),
+        }
+    }
 }
 
 /// Whether the file must be there.

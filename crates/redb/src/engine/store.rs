@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
+use nimbus_disk::FileLock;
 use nimbus_threads::{Queue, exit, pool};
 
 use super::batch::{self, Write};
@@ -61,13 +62,16 @@ enum Known {
 }
 
 impl Store {
-    /// Opens or makes a database; finished requests go to `sink`.
+    /// Opens or makes a database, under `lock` if the caller has it already; finished requests go to `sink`.
     ///
     /// # Errors
     /// Those of [`Database::open`].
-    pub fn open(options: &Options<'_>, sink: Sink) -> Result<Self, EngineError> {
+    pub fn open(options: &Options<'_>, lock: Option<FileLock>, sink: Sink) -> Result<Self, EngineError> {
         exit::close_gate_at_exit();
-        let database = Database::open(options)?;
+        let database = match lock {
+            Some(lock) => Database::open_locked(options, lock)?,
+            None => Database::open(options)?,
+        };
         let shared = Shared {
             path: options.path.clone(),
             sink,
