@@ -326,12 +326,19 @@ export declare function hkdfSha256(ikm: Uint8Array, salt: Uint8Array, info: Uint
 
 /**
  * Whether a SQLCipher file is under this key: ends without a failure if so, with `other_key` if not. Rolls back what a crash
- * left. With `everyPage` each page is authenticated as well.
+ * left, if its pages are under the key of `journaled`, which is the same file. With `everyPage` each page is authenticated as well.
  *
  * Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
  * `interrupted`, `disk_full`, `not_permitted`, `io_error`.
  */
-export declare function keyOpens(file: NativeDatabaseFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
+export declare function keyOpens(file: NativeDatabaseFile, journaled: NativeDatabaseFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
+ * Gives a file a second name, durably; false where the file system has no hard links, and nothing has changed.
+ *
+ * Errors: `disk_full`, `not_permitted`, `io_error`, which is also what something that is at `to` already gives.
+ */
+export declare function linkFileDurably(from: string, to: string): boolean
 
 /** Whether the memory of the keys made so far is locked. */
 export declare function lockedMemory(): LockedMemory
@@ -641,6 +648,24 @@ export declare function replaceFile(path: string, bytes: Uint8Array): void
  * Failures: `disk_full`, `not_permitted`, `io_error`.
  */
 export declare function replaceFiles(files: Array<NativeReplacement>): Array<NativeFailure | undefined | null>
+
+/**
+ * Seals every page of a redb file anew into the file that `next` names, under its DEK, file id and generation; what is there is
+ * replaced. On success redb has read all of it. The caller holds the lock of `current`, which is only read.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `key_wrong`, `interrupted`,
+ * `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function reseal(current: NativeRedbFile, next: NativeRedbFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
+ * Whether a sealed redb file is under this key: ends without a failure if so, with `other_key` if not. With `everyPage` redb
+ * reads all that it uses as well.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
+ * `disk_full`, `not_permitted`, `io_error`.
+ */
+export declare function sealOpens(file: NativeRedbFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /** Sets the page-cache budget of all open stores together, and the most that one may have, in bytes. */
 export declare function setPageCacheBudget(totalBytes: number, storeBytes: number): void

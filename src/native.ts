@@ -3,6 +3,7 @@ export {
   createDirectory,
   createFileExclusive,
   FileLock,
+  linkFileDurably,
   publishFile,
   removeFileDurably,
   replaceFile,
@@ -49,5 +50,15 @@ export {
   type StoreOptions,
   type StoreStats,
 } from './native/sqlite-store.js'
-export { copyFileDurably, foldLog, keyOpens, rekey, type EncryptedFile } from './native/rekey.js'
+export {
+  copyFileDurably,
+  foldLog,
+  keyOpens,
+  rekey,
+  reseal,
+  sealOpens,
+  type EncryptedFile,
+  type KeyCheck,
+  type SealedFile,
+} from './native/rekey.js'
 export { copyRedb, copySqlite, type WorkOptions } from './native/work.js'

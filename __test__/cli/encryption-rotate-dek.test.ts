@@ -1,6 +1,9 @@
-import { copyFileSync, existsSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
+import { FORMS, REDB } from '../encryption/forms.js'
+import { madeKv, openedKv } from '../encryption/kv-database.js'
 import {
   newHome,
   runNimbus,
@@ -121,6 +124,32 @@ describe('nimbus encryption rotate-dek', () => {
     },
   )
 
+  it.each([
+    ['demo.redb', ['--tenant-id', 'demo'], ['prlimit', '--fsize=200000']],
+    ['nimbus-control.db', [], ['prlimit', '--fsize=200000']],
+  ])('rotates %s, and leaves it as it was when the disk is full', async (name, owner, limit) => {
+    const home = newHome()
+    const form = FORMS.find(({ fileName }) => fileName === name) ?? REDB
+    const provider = await openMasterKeyFile(home.keyFile, [])
+    const where = { form, provider, directory: home.dataDir, dataDir: home.dataDir, keyFile: home.keyFile }
+    const file = path.join(home.dataDir, name)
+    mkdirSync(home.dataDir, { recursive: true, mode: 0o700 })
+    await madeKv({ ...where, file })
+    const args = ['encryption', 'rotate-dek', '--path', file, '--provider', 'redb', ...owner]
+    const before = snapshot(home.dataDir)
+    const limited = await spawnNimbus(args, home.env, limit).finished
+    expect(limited.code, limited.stderr).toBe(1)
+    expect(limited.stderr).toMatch(/^nimbus: no space left.+\nhint: .+\n$/)
+    expect(snapshot(home.dataDir)).toEqual(before)
+    expect(await runNimbus(args, home.env)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('rotated') as string,
+    })
+    expect(await openedKv({ ...where, file })).toEqual({ end: undefined, generation: 2n })
+    provider.close()
+    expect(await status(home)).toBe(0)
+  })
+
   it('is refused while a server owns the directory, naming its process', async () => {
     const home = await homeWithTenant()
     const server = await startServer(home)
@@ -137,7 +166,7 @@ describe('nimbus encryption rotate-dek', () => {
     const of = (...args: string[]): Promise<Finished> => runNimbus(['encryption', 'rotate-dek', ...args], home.env)
     expect(await of('--provider', 'sqlite', '--tenant-id', 'demo')).toMatchObject({ code: 2 })
     expect(await of('--path', file, '--provider', 'sqlite', '--tenant-id', 'other')).toMatchObject({ code: 5 })
-    expect(await of('--path', file, '--provider', 'redb', '--tenant-id', 'demo')).toMatchObject({ code: 2 })
+    expect(await of('--path', file, '--provider', 'redb', '--tenant-id', 'demo')).toMatchObject({ code: 5 })
     expect(await of('--path', `${file}x`, '--provider', 'sqlite', '--tenant-id', 'demo')).toMatchObject({ code: 5 })
     expect(await rotate(home, [], {})).toMatchObject({ code: 2 })
     expect(snapshot(home.dataDir)).toEqual(before)

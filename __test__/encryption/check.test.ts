@@ -174,8 +174,8 @@ describe.each(FORMS)('a start that finds an interrupted creation or deletion, of
     writeFileSync(`${where.file}.nimbus-enc`, bytes)
     writeFileSync(where.file, form.dataOf(manifest.current.fileId))
     const error = await refusalOf(where)
-    // The bytes that stand for a SQLite file open under neither key; redb files are not rotated yet.
-    expect(error.code).toBe(form.profile === 'sealed-redb-1' ? 'unsupported_for_provider' : 'file_corrupt')
+    // The bytes that stand for a database open under neither key, and there is no backup of this rotation.
+    expect(error.code).toBe('file_corrupt')
     expect(error.message).toContain('a key rotation is pending')
   })
 

@@ -203,11 +203,11 @@ describe('a rotation of the DEK', () => {
     const where = await home()
     const fails: RekeyEngine = {
       ...nativeEngine,
-      keyOpens: async (file, options) => {
+      keyOpens: async (file, journaled, options) => {
         if ((await readManifest(`${where.file}.nimbus-enc`))?.manifest.state === 'rotating') {
           throw new NimbusError('io_error', 'the disk does not answer')
         }
-        return nativeEngine.keyOpens(file, options)
+        return nativeEngine.keyOpens(file, journaled, options)
       },
     }
     const error = await rejectionOf(rotate(where, { engine: fails }))

@@ -13,7 +13,7 @@ import { interruptibly } from './interruption.js'
 import { ProgressDisplay } from './progress.js'
 import { printResults } from './results.js'
 import { refuseServerFlags } from './server-flags.js'
-import { SUBJECT_FLAGS, required, subjectOf } from './subject-flags.js'
+import { SUBJECT_FLAGS, requireControlPlane, required, subjectOf } from './subject-flags.js'
 
 const NAME = 'nimbus encryption rotate-dek'
 
@@ -24,11 +24,12 @@ const FLAGS: readonly FlagSpec[] = [
 ]
 
 export const encryptionRotateDek: Command = {
-  usage: '--path <path> --provider <name> --tenant-id <id> [--skip-backup]',
+  usage: '--path <path> --provider <name> [--tenant-id <id>] [--skip-backup]',
   description:
-    'Gives a database a new key of its own: copies it and its manifest to <path>.bak, encrypts every page anew in place, and ' +
+    'Gives a database a new key of its own: keeps it and its manifest as <path>.bak, encrypts every page anew, and ' +
     'drops the old key when every page was seen to be under the new one. Stop the server first. A rotation that was ' +
-    'interrupted is finished or undone by the next command on the file, or by the next start. The key that wraps it stays: ' +
+    'interrupted is finished or undone by the next command on the file, or by the next start. A libsql-cache is removed and not ' +
+    'rewritten: the server rebuilds it from the remote primary. The key that wraps it stays: ' +
     'that one is changed by rotate-kek.',
   sections: [{ title: 'Options', flags: FLAGS }],
   async run(argv, context) {
@@ -36,6 +37,7 @@ export const encryptionRotateDek: Command = {
     const flags = parseFlags(NAME, argv, FLAGS)
     const path = required(NAME, flags, '--path')
     const subject = subjectOf(NAME, flags)
+    requireControlPlane(NAME, subject, path)
     const config = resolveEncryptionCommandConfig(context.env)
     const dataDirs = [config.dataDir, config.controlDataDir, dirname(resolve(path))]
     const provider = await openKeyProvider(config.encryption, dataDirs)

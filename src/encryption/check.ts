@@ -29,7 +29,7 @@ export async function checkProtected(
     const settled = await settle(file, provider, options)
     if (settled === undefined) return undefined
     try {
-      await requireFileId(settled)
+      await requireFileId(path, settled.manifest)
     } catch (error) {
       settled.dek.close()
       throw error
@@ -56,7 +56,7 @@ export async function checkWithoutKey(
   const manifest = await inspect(path, subject, provider)
   if (manifest === undefined) throw await withoutManifest(path, subject)
   if (manifest.state !== 'active') return undefined
-  await requireFileId({ path, profile: manifest.profile, fileId: manifest.current.fileId })
+  await requireFileId(path, manifest)
   return manifest
 }
 
@@ -94,8 +94,10 @@ async function withoutManifest(path: string, subject: FileSubject): Promise<Nimb
   return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
 }
 
-async function requireFileId({ path, profile, fileId }: Pick<Protected, 'path' | 'profile' | 'fileId'>): Promise<void> {
+async function requireFileId(path: string, { subject, profile, current: { fileId } }: Manifest): Promise<void> {
   const head = await readFileHead(path)
+  // A replica cache that is not there is rebuilt: it holds nothing of its own.
+  if (head === undefined && subject.family === 'libsql_cache') return
   if (head === undefined) throw dataMissing(path)
   if (bearsFileId(head, profile, fileId)) return
   const contents = contentsOf(head)

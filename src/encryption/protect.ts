@@ -16,7 +16,7 @@
  * A creation is acknowledged after `markActive` and not before; a deletion counts from `markDeleting` on.
  *
  * What "data" is: of SQLite the file and its `-wal`, `-shm` and `-journal`, any of which may be there without the others; of redb
- * the file, which comes under its name by a rename when it is whole, and until then `<file>.creating`.
+ * the file, which comes under its name by a rename when it is whole, and until then `<file>.creating` or `<file>.rotating`.
  */
 import { NimbusError } from '../errors.js'
 import { type Profile, cipherOfFamily, cipherOfProfile } from '../keys/profile.js'
@@ -30,8 +30,16 @@ import { type Protected, protectedFile, unlock } from './unlock.js'
 
 export type { Protected } from './unlock.js'
 
-/** A redb file on the way to its own name (crates/redb, engine/database.rs). */
-const UNPUBLISHED_SUFFIX = '.creating'
+const OF_SQLITE = ['-wal', '-shm', '-journal']
+/** A redb file on the way to its own name (crates/redb, engine/database.rs and rotate.rs). */
+const UNPUBLISHED_SUFFIXES = ['.creating', '.rotating']
+const SUFFIXES_OF_FAMILY = {
+  sqlite_tenant: OF_SQLITE,
+  // libSQL's client keeps there how far it has come with its primary; without them it begins anew.
+  libsql_cache: [...OF_SQLITE, '-client_wal_index', '-info'],
+  redb_tenant: UNPUBLISHED_SUFFIXES,
+  control_plane: UNPUBLISHED_SUFFIXES,
+} as const satisfies Record<FileSubject['family'], readonly string[]>
 
 /**
  * A new file's DEK and manifest, in state `creating`. The caller then makes the data under `dek` and `fileId`, durable and, of
@@ -51,7 +59,7 @@ export async function createProtected(
   }
   for (const part of dataFilesOf(path, subject.family)) {
     // Nobody opens what was never published; the creation that this one begins takes its place.
-    if (!part.endsWith(UNPUBLISHED_SUFFIX) && (await exists(part))) throw targetExists(part)
+    if (!UNPUBLISHED_SUFFIXES.some((suffix) => part.endsWith(suffix)) && (await exists(part))) throw targetExists(part)
   }
   const binding = { subject, profile, generation: 1n, fileId: randomBytes(16), salt: randomBytes(32) }
   const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
@@ -127,7 +135,7 @@ export async function removeProtected(file: Protected, disk: Disk = nativeDisk):
 
 /** Everything that may hold data of the file. A stale WAL or journal would be replayed into a new file of that name. */
 export function dataFilesOf(path: string, family: FileSubject['family']): string[] {
-  const suffixes = cipherOfFamily(family) === 'sqlcipher' ? ['-wal', '-shm', '-journal'] : [UNPUBLISHED_SUFFIX]
+  const suffixes = SUFFIXES_OF_FAMILY[family]
   return [path, ...suffixes.map((suffix) => path + suffix)]
 }
 

@@ -1,5 +1,8 @@
 /**
- * Another DEK for a SQLite file: every page is written anew, in place, under a key that did not exist before.
+ * Another DEK for a file: every page is written anew under a key that did not exist before, of SQLite in place, of redb into a
+ * file beside it that then takes the name.
+ *
+ * SQLite:
  *
  * | stopped after            | on the disk                                                    | the next start or command (`settle-rotation.ts`)   |
  * |--------------------------|----------------------------------------------------------------|----------------------------------------------------|
@@ -11,20 +14,33 @@
  * | the backup is published  | the same, `.bak` and its manifest, one or both new             | finished: the other follows                        |
  * | manifest `active`        | the new key alone, file under it                               | nothing to do                                      |
  *
+ * redb:
+ *
+ * | stopped after            | on the disk                                                    | the next start or command                          |
+ * |--------------------------|----------------------------------------------------------------|----------------------------------------------------|
+ * | manifest `rotating`      | both keys, file under `current`                                | undone                                             |
+ * | the backup, in any part  | the same, a second name of the file and its manifest in part    | undone: the backup goes                            |
+ * | the pages, in any part   | the same, `<file>.rotating`, in part or whole                   | undone: it goes                                    |
+ * | the rename               | both keys, file under `next`                                   | finished                                           |
+ * | the backup is published  | the same, `.bak` and its manifest, one or both new             | finished: the other follows                        |
+ * | manifest `active`        | the new key alone, file under it                               | nothing to do                                      |
+ *
  * So nothing is ever under a key that no durable manifest holds, and the old key goes only when every page was seen to be
- * under the new one. The file id stays, since it is SQLCipher's salt, which stays (crates/sqlite, rekey.rs); the generation
+ * under the new one. SQLite's file id stays, since it is SQLCipher's salt, which stays (crates/sqlite, rekey.rs); the generation
  * is one more. Callers hold the lock of the file or of its directory.
  */
 import { NimbusError, toNimbusError } from '../errors.js'
 import type { KeyProvider } from '../keys/provider.js'
 import type { FileSubject } from '../keys/subject.js'
 import { type Disk, manifestPathOf, nativeDisk } from '../manifest/file.js'
-import { type RotatingManifest, type Slot, bindingOf } from '../manifest/manifest.js'
-import { type Dek, randomBytes } from '../native.js'
+import type { RotatingManifest } from '../manifest/manifest.js'
 import type { LongWork } from './progress.js'
 import { manifestMissing, sealed } from './protect.js'
-import { type RekeyEngine, nativeEngine, under } from './rekey-engine.js'
-import { type Rotating, makeBackup } from './rotation-backup.js'
+import { type RekeyEngine, nativeEngine } from './rekey-engine.js'
+import { nextSlot } from './next-slot.js'
+import { type Rotating, rewritingOf } from './rewrite-pages.js'
+import { rotateCache } from './rotate-cache.js'
+import { makeBackup } from './rotation-backup.js'
 import { type RotationEnd, endRotation } from './settle-rotation.js'
 import { settle } from './settle.js'
 import { type Protected, unlock } from './unlock.js'
@@ -52,7 +68,6 @@ export interface DekResult {
  */
 export async function rotateDek(path: string, subject: FileSubject, rotation: DekRotation): Promise<DekResult> {
   const { provider, disk = nativeDisk, engine = nativeEngine } = rotation
-  requireSqlite(subject, path)
   const found = await unlock(path, subject, provider)
   if (found === undefined) throw manifestMissing(path)
   let earlier: RotationEnd | undefined
@@ -60,21 +75,17 @@ export async function rotateDek(path: string, subject: FileSubject, rotation: De
   const file = await closingOnError(found, () => settle(found, provider, { disk, engine, onRotation }))
   if (file === undefined) throw new NimbusError('data_missing', `database file is missing: ${path}`, { path })
   try {
+    if (subject.family === 'libsql_cache') {
+      await rotateCache(file, provider, disk)
+      return { outcome: 'rotated' }
+    }
     if (earlier === 'finished') return { outcome: 'finished', earlier }
-    await requireWhole(file, engine, rotation)
+    await rewritingOf(file).requireWhole(file, engine, reporting(path, rotation))
     await rotate(file, { ...rotation, disk, engine })
     return earlier === undefined ? { outcome: 'rotated' } : { outcome: 'rotated', earlier }
   } finally {
     file.dek.close()
   }
-}
-
-/** A file with a bad page would be refused by SQLCipher in the middle; better before anything is written. */
-async function requireWhole(file: Protected, engine: RekeyEngine, work: LongWork): Promise<void> {
-  const { path, dek } = file
-  await engine.foldLog(under(file, dek))
-  if (await engine.keyOpens(under(file, dek), { everyPage: true, ...reporting(path, work) })) return
-  throw new NimbusError('file_corrupt', `${path} does not open under the key that its manifest holds`, { path })
 }
 
 async function rotate(
@@ -83,14 +94,15 @@ async function rotate(
 ): Promise<void> {
   const { path, dek } = file
   const { disk, engine, provider, skipBackup } = rotation
-  const { slot, dek: nextDek } = await newSlot(file, provider)
+  const fileId = rewritingOf(file).nextFileId(file.manifest.current)
+  const { slot, dek: nextDek } = await nextSlot(file, fileId, provider)
   let failure: Error | undefined
   const manifest: RotatingManifest = { ...file.manifest, state: 'rotating', next: slot }
   const rotating: Rotating = { path, manifest, dek }
   try {
     disk.replaceFile(manifestPathOf(path), sealed(manifest, dek))
     if (!skipBackup) await makeBackup(rotating, disk, rotation)
-    await engine.rekey(under(file, dek), nextDek, reporting(path, rotation))
+    await rewritingOf(file).rewrite(rotating, nextDek, disk, engine, reporting(path, rotation))
   } catch (error) {
     failure = error instanceof Error ? error : toNimbusError(error)
   }
@@ -103,15 +115,6 @@ async function rotate(
     nextDek.close()
   }
   throw failure ?? notCommitted(path)
-}
-
-async function newSlot(file: Protected, provider: KeyProvider): Promise<{ slot: Slot; dek: Dek }> {
-  const { current } = file.manifest
-  const binding = { ...bindingOf(file.manifest, current), generation: current.generation + 1n, salt: randomBytes(32) }
-  const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
-  const { generation, fileId, salt } = binding
-  const commitment = dek.commitment(salt)
-  return { slot: { generation, fileId, provider: provider.kind, hint, keyId, salt, commitment, wrapped }, dek }
 }
 
 function reporting(path: string, { signal, onProgress }: LongWork) {
@@ -128,13 +131,6 @@ async function closingOnError<T>(file: Protected, work: () => Promise<T>): Promi
     file.dek.close()
     throw error
   }
-}
-
-function requireSqlite({ family }: FileSubject, path: string): void {
-  if (family === 'sqlite_tenant') return
-  throw new NimbusError('unsupported_for_provider', `cannot change the key of ${path}: it is not a SQLite database`, {
-    path,
-  })
 }
 
 /** SQLCipher said that all went well, and yet the file is under its old key: its commit failed. */

@@ -7,19 +7,11 @@
  */
 import { hex } from '../keys/binding.js'
 import { type Disk, exists, manifestPathOf, readManifest } from '../manifest/file.js'
-import type { RotatingManifest, SettledManifest } from '../manifest/manifest.js'
-import type { Dek } from '../native.js'
+import type { SettledManifest } from '../manifest/manifest.js'
 import type { LongWork } from './progress.js'
 import { sealed } from './protect.js'
+import { type Rotating, rewritingOf } from './rewrite-pages.js'
 import { authenticates } from './unlock.js'
-
-export interface Rotating {
-  /** The data file. */
-  readonly path: string
-  readonly manifest: RotatingManifest
-  /** Of `manifest.current`. */
-  readonly dek: Dek
-}
 
 export function backupOf(path: string): string {
   return `${path}.bak`
@@ -30,11 +22,17 @@ export function before({ manifest }: Rotating): SettledManifest {
   return { ...manifest, state: 'active', next: null }
 }
 
-/** The set is there when its manifest is: the data is durable before. The file has no log, and nobody has it open. */
+/**
+ * The set is there when its manifest is: the data is durable before. The file has no log, and nobody has it open. A file whose name
+ * will be another's gets a second name; nobody writes to it before it has lost the first.
+ */
 export async function makeBackup(rotating: Rotating, disk: Disk, { signal, onProgress }: LongWork): Promise<void> {
   const { path, dek } = rotating
   const copy = pendingBackupOf(rotating)
-  await disk.copyFileDurably(path, copy, { signal, onProgress: onProgress && ((at) => onProgress(path, at)) })
+  const isLinked = rewritingOf(rotating.manifest).replacesFile && disk.linkFileDurably(path, copy)
+  if (!isLinked) {
+    await disk.copyFileDurably(path, copy, { signal, onProgress: onProgress && ((at) => onProgress(path, at)) })
+  }
   disk.replaceFile(manifestPathOf(copy), sealed(before(rotating), dek))
 }
 

@@ -2,13 +2,13 @@
  * How a change of a DEK ends, whether it comes to its end by itself or was interrupted: one and the same procedure.
  *
  * The manifest holds both keys from before the first page under the new one until after every page was seen to be under it.
- * SQLite's commit is the one moment at which the file passes from one to the other; which side of it the file is on is told
- * by its first page, which authenticates under one key only.
+ * SQLite's commit, of redb the rename, is the one moment at which the file passes from one to the other; which side of it the
+ * file is on is told by its first page or superblock, which authenticates under one key only.
  *
  * | the file opens under             | what is done                                                                     | outcome    |
  * |----------------------------------|----------------------------------------------------------------------------------|------------|
  * | `next`, all of it                | the backup takes its lasting name; then the manifest is `next` alone              | `finished` |
- * | `current`                        | the backup goes; then the manifest is `current` alone                             | `undone`   |
+ * | `current`                        | the backup and `.rotating` go; then the manifest is `current` alone                             | `undone`   |
  * | neither, or `next` with bad pages | with a whole backup of this rotation: the file is put back; then as for `current` | `restored` |
  * |                                  | without: an error, and nothing changes                                            |            |
  *
@@ -16,7 +16,6 @@
  * of the disk is an error: it never counts as a wrong key.
  */
 import { NimbusError } from '../errors.js'
-import { cipherOfProfile } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import { type Disk, manifestPathOf, staleManifestPathOf } from '../manifest/file.js'
 import type { RotatingManifest, SettledManifest } from '../manifest/manifest.js'
@@ -24,8 +23,9 @@ import { manifestAltered } from '../manifest/parse.js'
 import type { Dek } from '../native.js'
 import type { LongWork } from './progress.js'
 import { sealed } from './protect.js'
-import { type RekeyEngine, under } from './rekey-engine.js'
-import { type Rotating, before, hasBackup, publishBackup, removeBackup, restoreBackup } from './rotation-backup.js'
+import { type RekeyEngine, opensUnder } from './rekey-engine.js'
+import { type Rotating, resealedPathOf, rewritingOf } from './rewrite-pages.js'
+import { before, hasBackup, publishBackup, removeBackup, restoreBackup } from './rotation-backup.js'
 import { type Protected, protectedFile, unwrapSlot } from './unlock.js'
 
 export type RotationEnd = 'finished' | 'undone' | 'restored'
@@ -58,7 +58,6 @@ export async function settleRotation(
   work: LongWork = {},
 ): Promise<EndedRotation> {
   const { path, manifest } = file
-  if (cipherOfProfile(manifest.profile) !== 'sqlcipher') throw rotationUnknown(path)
   const nextDek = await unwrapSlot(manifest, manifest.next, provider, manifestPathOf(path))
   try {
     if (Buffer.compare(nextDek.commitment(manifest.next.salt), manifest.next.commitment) !== 0) {
@@ -80,15 +79,15 @@ export async function endRotation(
   { onProgress }: LongWork,
 ): Promise<EndedRotation> {
   const { path, manifest, dek } = rotating
-  const { fileId } = manifest.current
-  const file = { path, fileId, profile: manifest.profile }
+  const { isBelieved, replacesFile } = rewritingOf(manifest)
   const report = onProgress && {
     onProgress: (progress: Parameters<typeof onProgress>[1]) => onProgress(path, progress),
   }
   let isUnderNext = false
   let damage: unknown
   try {
-    isUnderNext = await engine.keyOpens(under(file, nextDek), { everyPage: true, ...report })
+    const file = { path, manifest, slot: manifest.next, dek: nextDek }
+    isUnderNext = await opensUnder(engine, file, dek, { everyPage: !isBelieved, ...report })
   } catch (error) {
     if (!isDamage(error)) throw error
     damage = error
@@ -100,9 +99,11 @@ export async function endRotation(
     dek.close()
     return { file: protectedFile(path, settled, nextDek), outcome: 'finished' }
   }
-  const isUnderCurrent = damage === undefined && (await engine.keyOpens(under(file, dek), { everyPage: false }))
+  const file = { path, manifest, slot: manifest.current, dek }
+  const isUnderCurrent = damage === undefined && (await opensUnder(engine, file, dek, { everyPage: false }))
   if (!isUnderCurrent) await restore(rotating, disk, engine, damage)
   removeBackup(rotating, disk)
+  if (replacesFile) disk.removeFileDurably(resealedPathOf(path))
   disk.removeFileDurably(staleManifestPathOf(path))
   const settled = before(rotating)
   disk.replaceFile(manifestPathOf(path), sealed(settled, dek))
@@ -114,22 +115,14 @@ async function restore(rotating: Rotating, disk: Disk, engine: RekeyEngine, dama
   const { path, manifest, dek } = rotating
   if (await hasBackup(rotating)) {
     await restoreBackup(rotating, disk)
-    const file = { path, fileId: manifest.current.fileId, profile: manifest.profile }
-    if (await engine.keyOpens(under(file, dek), { everyPage: true })) return
+    const file = { path, manifest, slot: manifest.current, dek }
+    if (await opensUnder(engine, file, dek, { everyPage: true })) return
   }
   throw new NimbusError('file_corrupt', `a key rotation is pending for ${path}, and neither key opens all of it`, {
     path,
     cause: damage,
     remediation:
       'Restore the file and its manifest together from the backup; the manifest that is there holds both keys.',
-  })
-}
-
-function rotationUnknown(path: string): NimbusError {
-  const what = 'this version of nimbus changes the keys of SQLite files only'
-  return new NimbusError('unsupported_for_provider', `a key rotation is pending for ${path}: ${what}`, {
-    path,
-    remediation: 'Finish it with the version of nimbus that began it.',
   })
 }
 

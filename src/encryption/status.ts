@@ -191,6 +191,9 @@ function verdict(manifest: Manifest, head: Head, { expected, served }: StatusOpt
   }
   switch (head.contents) {
     case 'missing':
+      if (manifest.subject.family === 'libsql_cache') {
+        return { state: 'encrypted', note: 'the cache is empty: it is rebuilt from the remote primary' }
+      }
       return { ...withState(manifest.state), state: 'data_missing' }
     case 'plaintext':
       return { state: 'plaintext', note: 'a manifest lies beside it, but the file is plaintext' }

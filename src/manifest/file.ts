@@ -6,6 +6,7 @@ import {
   type WorkOptions,
   copyFileDurably,
   createFileExclusive,
+  linkFileDurably,
   publishFile,
   removeFileDurably,
   replaceFile,
@@ -25,6 +26,8 @@ export interface Disk {
   removeFileDurably(path: string): boolean
   /** What has that name is replaced. */
   publishFile(from: string, to: string): void
+  /** A second name; `false`, and nothing done, where the file system has none. */
+  linkFileDurably(from: string, to: string): boolean
   /** What is at `to` is replaced in one step, by a copy of mode 0600. */
   copyFileDurably(from: string, to: string, options?: WorkOptions): Promise<void>
 }
@@ -35,6 +38,7 @@ export const nativeDisk: Disk = {
   replaceFiles,
   removeFileDurably,
   publishFile,
+  linkFileDurably,
   copyFileDurably,
 }
 

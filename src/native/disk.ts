@@ -31,5 +31,7 @@ export const createFileExclusive = (path: string, bytes: Uint8Array): boolean =>
 export const publishFile = (temporary: string, path: string): void => guard(() => addon.publishFile(temporary, path))
 /** False if there was none. */
 export const removeFileDurably = (path: string): boolean => guard(() => addon.removeFileDurably(path))
+/** A second name for a file, which must not exist; false where the file system has no hard links. */
+export const linkFileDurably = (from: string, to: string): boolean => guard(() => addon.linkFileDurably(from, to))
 /** With missing parents, mode 0700. */
 export const createDirectory = (path: string): void => guard(() => addon.createDirectory(path))

@@ -1,8 +1,13 @@
 /** What a change of the DEK of a SQLite file is made of, each step on a native thread. */
 import type * as Addon from '../../index.js'
 import { addon } from './addon.js'
+import type { KvEncryption } from './kv-store.js'
 import type { StoreEncryption } from './sqlite-store.js'
 import { OTHER_KEY, type WorkOptions, longWork } from './work.js'
+
+export interface KeyCheck extends WorkOptions {
+  everyPage: boolean
+}
 
 /** A SQLite file that is encrypted. */
 export interface EncryptedFile {
@@ -26,22 +31,50 @@ export function rekey({ path, encryption }: EncryptedFile, next: Addon.Dek, opti
 
 /**
  * Whether the file is under this key; with `everyPage` each page is authenticated as well, and `file_corrupt` thrown if the first
- * one is under the key and another is not. Rolls back what a crash left.
+ * one is under the key and another is not. Rolls back what a crash left, if that is under `journaled`, the key before; else it is
+ * `file_corrupt`.
  */
 export async function keyOpens(
   { path, encryption }: EncryptedFile,
-  { everyPage, ...options }: WorkOptions & { everyPage: boolean },
+  journaled: Addon.Dek,
+  { everyPage, ...options }: KeyCheck,
 ): Promise<boolean> {
-  try {
-    await longWork(options, (onEvent) => addon.keyOpens({ path, ...encryption }, everyPage, onEvent))
-    return true
-  } catch (error) {
-    if (error === OTHER_KEY) return false
-    throw error
-  }
+  const file = { path, ...encryption }
+  const before = { ...file, dek: journaled }
+  return answers(longWork(options, (onEvent) => addon.keyOpens(file, before, everyPage, onEvent)))
+}
+
+/** A sealed redb file. */
+export interface SealedFile {
+  path: string
+  encryption: KvEncryption
+}
+
+/** Seals every page anew into the file `next`, which is replaced, durable and checked when it resolves; `current` is only read. */
+export function reseal(current: SealedFile, next: SealedFile, options: WorkOptions = {}): Promise<void> {
+  const native = ({ path, encryption }: SealedFile) => ({ path, ...encryption })
+  return longWork(options, (onEvent) => addon.reseal(native(current), native(next), onEvent))
+}
+
+/** Likewise for a sealed redb file; with `everyPage` redb reads all that it uses. */
+export async function sealOpens(
+  { path, encryption }: SealedFile,
+  { everyPage, ...options }: KeyCheck,
+): Promise<boolean> {
+  return answers(longWork(options, (onEvent) => addon.sealOpens({ path, ...encryption }, everyPage, onEvent)))
 }
 
 /** Copies a file in one step, mode 0600, durable when it resolves; what is at `to` is replaced. */
 export function copyFileDurably(from: string, to: string, options: WorkOptions = {}): Promise<void> {
   return longWork(options, (onEvent) => addon.copyFileDurably(from, to, onEvent))
+}
+
+async function answers(work: Promise<void>): Promise<boolean> {
+  try {
+    await work
+    return true
+  } catch (error) {
+    if (error === OTHER_KEY) return false
+    throw error
+  }
 }

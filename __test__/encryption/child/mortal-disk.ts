@@ -8,7 +8,7 @@ export type Moment = 'before' | 'inside' | 'after'
 export interface MortalDisk extends Disk {
   /** A change of the disk that is not the manifest's, as the n-th of all. */
   step(change: (whole: boolean) => void): void
-  /** What SQLCipher does, as changes of this disk; inside is at the first news of how far it is. */
+  /** What the engines do, as changes of this disk; inside is at the first news of how far it is. */
   readonly engine: RekeyEngine
 }
 
@@ -51,6 +51,7 @@ export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
         },
       ),
     removeFileDurably: (path) => run(() => nativeDisk.removeFileDurably(path)),
+    linkFileDurably: (from, to) => run(() => nativeDisk.linkFileDurably(from, to)),
     publishFile: (from, to) => run(() => nativeDisk.publishFile(from, to)),
     copyFileDurably: (from, to) =>
       runAsync(
@@ -76,7 +77,13 @@ export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
           () => nativeEngine.rekey(file, next),
           () => nativeEngine.rekey(file, next, { onProgress: die }),
         ),
-      keyOpens: (file, options) => nativeEngine.keyOpens(file, options),
+      keyOpens: (file, journaled, options) => nativeEngine.keyOpens(file, journaled, options),
+      reseal: (current, next) =>
+        runAsync(
+          () => nativeEngine.reseal(current, next),
+          () => nativeEngine.reseal(current, next, { onProgress: die }),
+        ),
+      sealOpens: (file, options) => nativeEngine.sealOpens(file, options),
     },
   }
 }

@@ -37,6 +37,26 @@ pub fn remove(path: &Path) -> Result<bool, DiskError> {
     }
 }
 
+/// Gives a file a second name, durable on return; `false` where the file system has no such thing, and nothing has changed.
+///
+/// # Errors
+/// [`DiskError`] if something is at `to` already, or the directory cannot be synced.
+pub fn link(from: &Path, to: &Path) -> Result<bool, DiskError> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => sync_directory_of(to).map(|()| true),
+        // EPERM: what Linux answers for FAT and the like, and for files of others where links to them are restricted.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK)
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(DiskError::new(Operation::Link, to, error)),
+    }
+}
+
 /// Syncs the directory that holds `path`: a rename, link or unlink before it survives a power cut.
 ///
 /// # Errors

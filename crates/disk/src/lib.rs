@@ -12,7 +12,7 @@ mod replace;
 mod replace_many;
 
 pub use copy::copy;
-pub use directory::{create_directory, remove, sync_directory_of};
+pub use directory::{create_directory, link, remove, sync_directory_of};
 pub use error::{DiskError, Operation};
 pub use key_file::{KeyFileDefect, KeyFileError, KeyFileFacts, read_key_file};
 pub use lock::FileLock;

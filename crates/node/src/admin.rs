@@ -124,7 +124,7 @@ pub fn copy_redb(
     })
 }
 
-fn copy_key(env: Env, file: &NativeRedbFile) -> napi::Result<Option<redb::CopyKey>> {
+pub fn copy_key(env: Env, file: &NativeRedbFile) -> napi::Result<Option<redb::CopyKey>> {
     match (&file.dek, &file.file_id, &file.generation) {
         (None, None, None) => Ok(None),
         (Some(dek), Some(file_id), Some(generation)) => Ok(Some(redb::CopyKey {

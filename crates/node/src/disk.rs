@@ -71,6 +71,14 @@ pub fn remove_file_durably(env: Env, path: String) -> napi::Result<bool> {
     nimbus_disk::remove(Path::new(&path)).map_err(|error| throw(env, error))
 }
 
+/// Gives a file a second name, durably; false where the file system has no hard links, and nothing has changed.
+///
+/// Errors: `disk_full`, `not_permitted`, `io_error`, which is also what something that is at `to` already gives.
+#[napi(catch_unwind)]
+pub fn link_file_durably(env: Env, from: String, to: String) -> napi::Result<bool> {
+    nimbus_disk::link(Path::new(&from), Path::new(&to)).map_err(|error| throw(env, error))
+}
+
 /// Makes a directory and its missing parents, mode 0700, durably.
 ///
 /// Errors: `disk_full`, `not_permitted`, `io_error`.

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use napi::Env;
 use napi::bindgen_prelude::Function;
 use napi_derive::napi;
+use nimbus_redb::engine as redb;
 use nimbus_sqlite::{Encryption, Mode, OpenOptions};
 
-use crate::admin::{NativeDatabaseFile, NativeWork, NativeWorkEvent, begin};
+use crate::admin::{NativeDatabaseFile, NativeRedbFile, NativeWork, NativeWorkEvent, begin, copy_key};
 use crate::failure::{NativeFailure, throw};
 use crate::store::encryption_of;
+
+const NO_KEY: &str = "a plain file has no key to change";
 
 /// Folds the write-ahead log of a SQLCipher file into it and leaves it without one, durably.
 ///
@@ -55,7 +58,7 @@ pub fn rekey(
 }
 
 /// Whether a SQLCipher file is under this key: ends without a failure if so, with `other_key` if not. Rolls back what a crash
-/// left. With `everyPage` each page is authenticated as well.
+/// left, if its pages are under the key of `journaled`, which is the same file. With `everyPage` each page is authenticated as well.
 ///
 /// Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
 /// `interrupted`, `disk_full`, `not_permitted`, `io_error`.
@@ -63,17 +66,62 @@ pub fn rekey(
 pub fn key_opens(
     env: Env,
     file: NativeDatabaseFile,
+    journaled: NativeDatabaseFile,
     every_page: bool,
     #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
 ) -> napi::Result<NativeWork> {
-    let encryption = encrypted(env, &file)?;
+    let (encryption, journaled) = (encrypted(env, &file)?, encrypted(env, &journaled)?);
     let path = PathBuf::from(file.path);
     begin(on_event, move |watch| {
-        match nimbus_sqlite::key_opens(&path, &encryption, every_page, watch) {
+        match nimbus_sqlite::key_opens(&path, &encryption, &journaled, every_page, watch) {
             Ok(true) => Ok(()),
             Ok(false) => Err(NativeFailure::other_key(&path)),
             Err(error) => Err(error.into()),
         }
+    })
+}
+
+/// Seals every page of a redb file anew into the file that `next` names, under its DEK, file id and generation; what is there is
+/// replaced. On success redb has read all of it. The caller holds the lock of `current`, which is only read.
+///
+/// Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `key_wrong`, `interrupted`,
+/// `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn reseal(
+    env: Env,
+    current: NativeRedbFile,
+    next: NativeRedbFile,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    let job = redb::ResealJob {
+        source_key: sealed(env, &current)?,
+        target_key: sealed(env, &next)?,
+        source: PathBuf::from(current.path),
+        target: PathBuf::from(next.path),
+    };
+    begin(on_event, move |watch| {
+        redb::reseal(&job, watch).map_err(NativeFailure::from)
+    })
+}
+
+/// Whether a sealed redb file is under this key: ends without a failure if so, with `other_key` if not. With `everyPage` redb
+/// reads all that it uses as well.
+///
+/// Errors: `closed_handle`, `invalid_argument`. Failures: `other_key`, `data_missing`, `file_busy`, `file_corrupt`,
+/// `disk_full`, `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn seal_opens(
+    env: Env,
+    file: NativeRedbFile,
+    every_page: bool,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    let key = sealed(env, &file)?;
+    let path = PathBuf::from(file.path);
+    begin(on_event, move |_| match redb::key_opens(&path, &key, every_page) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(NativeFailure::other_key(&path)),
+        Err(error) => Err(error.into()),
     })
 }
 
@@ -103,11 +151,11 @@ pub fn copy_file_durably(
     })
 }
 
+fn sealed(env: Env, file: &NativeRedbFile<'_>) -> napi::Result<redb::CopyKey> {
+    copy_key(env, file)?.ok_or_else(|| throw(env, NativeFailure::invalid_argument(NO_KEY)))
+}
+
 fn encrypted(env: Env, file: &NativeDatabaseFile<'_>) -> napi::Result<Arc<Encryption>> {
-    encryption_of(env, file.dek.as_ref(), file.file_id.as_ref(), file.profile.as_deref())?.ok_or_else(|| {
-        throw(
-            env,
-            NativeFailure::invalid_argument("a plain file has no key to change"),
-        )
-    })
+    encryption_of(env, file.dek.as_ref(), file.file_id.as_ref(), file.profile.as_deref())?
+        .ok_or_else(|| throw(env, NativeFailure::invalid_argument(NO_KEY)))
 }

@@ -25,6 +25,7 @@ use crate::connection::{Connection, Opening, apply_key, prepare_file};
 use crate::error::StoreError;
 use crate::meter;
 use crate::options::{Encryption, Mode, OpenOptions};
+use crate::side_files::SideFiles;
 use crate::tamper;
 use crate::value::Value;
 
@@ -63,7 +64,7 @@ pub fn fold_log(options: &OpenOptions) -> Result<(), StoreError> {
 /// What went wrong, as far as SQLite said. Neither `Ok` nor an error tells which key the file is under: ask [`key_opens`].
 pub fn rekey(path: &Path, current: &Encryption, next: &Encryption, watch: &Arc<Watch>) -> Result<(), StoreError> {
     measured(path, "rekeying", MACS_OF_REKEYED_PAGE, watch, || {
-        let connection = open(path, current)?;
+        let connection = open(path, current, current)?;
         read_page_one(&connection, path)?;
         connection
             .execute_batch(REKEY_SETTINGS)
@@ -73,19 +74,22 @@ pub fn rekey(path: &Path, current: &Encryption, next: &Encryption, watch: &Arc<W
     })
 }
 
-/// Whether the file is under this key; with `every_page` also that each page authenticates. Rolls back what a crash left.
+/// Whether the file is under this key; with `every_page` also that each page authenticates. Rolls back what a crash left, whose
+/// pages are under the key of `journaled`: the one that the file had before.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if the first page authenticates and another does not; an error of the system is never taken for
+/// [`StoreError::Foreign`] for a journal that was not written for this file; [`StoreError::Corrupt`] if the first page
+/// authenticates and another does not; an error of the system is never taken for
 /// a wrong key.
 pub fn key_opens(
     path: &Path,
     encryption: &Encryption,
+    journaled: &Encryption,
     every_page: bool,
     watch: &Arc<Watch>,
 ) -> Result<bool, StoreError> {
     measured(path, "checking", 1, watch, || {
-        let connection = open(path, encryption)?;
+        let connection = open(path, encryption, journaled)?;
         let mark = tamper::mark();
         match read_page_one(&connection, path) {
             Ok(()) => {}
@@ -119,7 +123,8 @@ const REKEY_SETTINGS: &str = "
     PRAGMA cache_size = -16384;
 ";
 
-fn open(path: &Path, encryption: &Encryption) -> Result<rusqlite::Connection, StoreError> {
+/// SQLite would play any journal back before it looks at a page; nothing has been read through the connection yet.
+fn open(path: &Path, encryption: &Encryption, journaled: &Encryption) -> Result<rusqlite::Connection, StoreError> {
     crate::exit::prepare();
     crate::provider::keep_linked();
     prepare_file(path, Mode::Open)?;
@@ -131,7 +136,9 @@ fn open(path: &Path, encryption: &Encryption) -> Result<rusqlite::Connection, St
         connection.execute_batch("PRAGMA mmap_size = 0")?;
         Ok(connection)
     });
-    opened.map_err(|error| StoreError::from_sqlite(error, 0, path))
+    let connection = opened.map_err(|error| StoreError::from_sqlite(error, 0, path))?;
+    SideFiles::of(&connection).admit_journal(&connection, &journaled.file_pages())?;
+    Ok(connection)
 }
 
 /// Reads the first page and no other; SQLite rolls a journal back before.

@@ -48,15 +48,19 @@ impl SideFiles {
     /// Fails if SQLite would take anything from log or journal that was not written for this file. Nothing has been read
     /// through `connection` yet, or it would be too late. Returns the frames that the log holds.
     pub(crate) fn admit(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<u32, StoreError> {
-        let first_page = || first_page_of(connection);
-        match journal::is_harmless(&self.journal, pages, first_page) {
-            Ok(true) => {}
-            Ok(false) => return Err(StoreError::foreign(&self.journal)),
-            Err(error) => return Err(StoreError::from_reading(&error, &self.journal)),
-        }
+        self.admit_journal(connection, pages)?;
         match examine_log(&self.log, Some(pages))? {
             Verdict::Sound { frames } => Ok(frames),
             Verdict::Damaged => Err(StoreError::foreign(&self.log)),
+        }
+    }
+
+    /// Likewise of the journal alone.
+    pub(crate) fn admit_journal(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<(), StoreError> {
+        match journal::is_harmless(&self.journal, pages, || first_page_of(connection)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::foreign(&self.journal)),
+            Err(error) => Err(StoreError::from_reading(&error, &self.journal)),
         }
     }
 }

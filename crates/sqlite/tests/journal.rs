@@ -6,8 +6,10 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use nimbus_sqlite::{Connection, Mode, OpenOptions, Profile, StoreError, Value};
+use nimbus_sqlite::{Connection, Mode, OpenOptions, Profile, StoreError, Value, key_opens, rekey};
+use nimbus_threads::Watch;
 use support::{Client, PAGE_BYTES, SEALED, contents, fill, options, reopened, run, text_of};
 use tempfile::TempDir;
 
@@ -185,6 +187,41 @@ fn a_change_of_any_record_is_refused() {
                 interrupted.assert_refused(&altered, &format!("record {record}, byte {place}"));
             }
         }
+    }
+}
+
+#[test]
+fn while_a_change_of_the_key_is_pending_only_a_journal_under_the_key_before_is_played_back() {
+    let watch = Arc::new(Watch::new(|_| {}));
+    for profile in SEALED {
+        let interrupted = Interrupted::make(profile);
+        let current = interrupted.creating.encryption.clone().expect("encrypted");
+        let next = options(Path::new("nowhere"), Some(profile), Mode::Open);
+        let next = next.encryption.expect("encrypted");
+        let opens = |path: &Path, key| key_opens(path, key, &current, true, &watch);
+        let foreign = Interrupted::make(profile).journal;
+        let mut altered = interrupted.journal.clone();
+        altered[SECTOR + 4 + 301] ^= 0x20;
+        let mut cutting = interrupted.journal.clone();
+        cutting[DATABASE_PAGES_AT..DATABASE_PAGES_AT + 4].copy_from_slice(&5_u32.to_be_bytes());
+        for journal in [&foreign, &altered, &cutting] {
+            for data in [&interrupted.data, &interrupted.whole] {
+                let planted = interrupted.with(data, journal);
+                let before = contents(&planted.path);
+                for key in [&next, &current] {
+                    let outcome = opens(&planted.path, key);
+                    assert!(matches!(outcome, Err(StoreError::Foreign { .. })), "{outcome:?}");
+                    let outcome = rekey(&planted.path, &current, &next, &watch);
+                    assert!(matches!(outcome, Err(StoreError::Foreign { .. })), "{outcome:?}");
+                    assert!(contents(&planted.path) == before, "nothing is written or removed");
+                }
+            }
+        }
+        let own = interrupted.with(&interrupted.data, &interrupted.journal);
+        assert!(!opens(&own.path, &next).expect("it is told"));
+        assert!(!journal_of(&own.path).exists(), "it was played back");
+        assert!(opens(&own.path, &current).expect("it is told"));
+        assert_whole(&own);
     }
 }
 

@@ -153,7 +153,7 @@ fn open_unchanged(path: &Path) -> Result<redb::ReadOnlyDatabase, EngineError> {
     open()?.ok_or_else(|| corrupt(path))
 }
 
-fn options<'key>(path: &Path, key: Option<&'key CopyKey>) -> Options<'key> {
+pub(super) fn options<'key>(path: &Path, key: Option<&'key CopyKey>) -> Options<'key> {
     Options {
         path: path.to_owned(),
         mode: Mode::Open,
@@ -191,7 +191,7 @@ fn make(job: &CopyJob, source: &Source<'_>, temporary: &Path, watch: &Watch) -> 
         }
     };
     let mut chunk = Vec::new();
-    for offset in chunks(source.bytes) {
+    for offset in chunk_offsets(source.bytes) {
         stop_if_told(job, watch)?;
         watch.report("copying", offset, source.bytes);
         source.read(offset, &mut chunk)?;
@@ -208,7 +208,7 @@ fn make(job: &CopyJob, source: &Source<'_>, temporary: &Path, watch: &Watch) -> 
 
 fn validate(job: &CopyJob, source: &Source<'_>, pages: &Pages, watch: &Watch) -> Result<(), EngineError> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for offset in chunks(source.bytes) {
+    for offset in chunk_offsets(source.bytes) {
         stop_if_told(job, watch)?;
         watch.report("checking", offset, source.bytes);
         source.read(offset, &mut ours)?;
@@ -241,7 +241,7 @@ fn stop_if_told(job: &CopyJob, watch: &Watch) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn chunks(bytes: u64) -> impl Iterator<Item = u64> {
+pub(super) fn chunk_offsets(bytes: u64) -> impl Iterator<Item = u64> {
     (0..bytes.div_ceil(CHUNK_BYTES)).map(|chunk| chunk * CHUNK_BYTES)
 }
 

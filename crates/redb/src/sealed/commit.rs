@@ -315,7 +315,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
     }
 
-    fn initialize_groups(&self, groups: u32, epoch: u64) -> Result<(), SealedError> {
+    pub(super) fn initialize_groups(&self, groups: u32, epoch: u64) -> Result<(), SealedError> {
         for group in self.meta.groups()..groups {
             self.meta
                 .put(group, MetaBlock::zeros(self.volume.keys.pages(), group, epoch)?);

@@ -235,7 +235,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
     }
 
-    fn check_usable(&self) -> Result<(), SealedError> {
+    pub(super) fn check_usable(&self) -> Result<(), SealedError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(SealedError::Failed);
         }
@@ -258,7 +258,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, CommitLog> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, CommitLog> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,6 +11,7 @@
 //! | between a shrinking record and the cut   | the new commit; what lies beyond the length is ignored       |
 //! | during recovery                          | what was there: recovery writes nothing                      |
 
+mod carry;
 mod commit;
 mod error;
 mod file;
@@ -22,6 +23,7 @@ mod seal;
 mod staging;
 mod volume;
 
+pub use carry::Found;
 pub use error::{Damage, SealedError};
 pub use file::{Identity, SealedFile, SealedStats, Tuning};
 pub use protocol::{Protocol, Sound};
