@@ -172,7 +172,10 @@ describe('nimbus encryption with a KMS', () => {
     const local: Home = { ...home, env: newEnv(home) }
     await fill(local, 'a', 'b')
     const onto = await rotateAll(home, local.env, ...newKms(kms, 'alias/one'), '--format', 'json')
-    expect({ ...onto, outcomes: outcomesOf(onto) }).toMatchObject({ code: 0, outcomes: ['rotated', 'rotated', 'rotated'] })
+    expect({ ...onto, outcomes: outcomesOf(onto) }).toMatchObject({
+      code: 0,
+      outcomes: ['rotated', 'rotated', 'rotated'],
+    })
     await serves(home, 'a', 'b')
     expect((await failToStart(local.env)).code).toBe(3)
     const keyDir = path.join(home.root, 'keys')

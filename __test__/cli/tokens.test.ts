@@ -127,3 +127,27 @@ describe('a control plane in a directory of its own', () => {
     })
   })
 })
+
+describe('a control plane whose DEK is changed', () => {
+  it('opens with what it held, and says when all of it was last read', async () => {
+    const home = newHome()
+    const first = await serverWithTenant(home)
+    const created = await run(home, first, 'create', '--name', 'x', '--tenants', 'demo')
+    await first.stop()
+    const file = path.join(home.dataDir, 'nimbus-control.db')
+    const rotated = await runNimbus(['encryption', 'rotate-dek', '--path', file, '--provider', 'redb'], home.env)
+    expect(rotated).toMatchObject({ code: 0, stderr: '' })
+    const second = await startServer(home)
+    expect((await read(second, created.stdout.trim())).status).toBe(200)
+    const events = await second.request('GET', '/debug/encryption/events?limit=1')
+    expect(events.body.data).toMatchObject([
+      { event: 'dek_rotated', subject: 'db:redb:control:nimbus-control.db', note: 'generation 1 to 2' },
+    ])
+    const status = JSON.parse((await second.request('GET', '/debug/encryption/status')).text) as {
+      files: { path: string; generation: string; rotated_at: string; verified_at: string }[]
+    }
+    const entry = status.files.find((known) => known.path === file)
+    expect(entry).toMatchObject({ generation: '2', rotated_at: expect.any(String), verified_at: entry?.rotated_at })
+    await second.stop()
+  })
+})
