@@ -15,9 +15,6 @@ use crate::disk::FileLock;
 use crate::failure::{NativeFailure, throw};
 use crate::keys::{Dek, file_id_of};
 
-/// Bytes that redb keeps of each open file.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
-
 /// How a store is opened.
 #[napi(object, object_to_js = false)]
 pub struct NativeKvOptions<'env> {
@@ -166,7 +163,7 @@ pub(super) fn open_options<'a>(env: Env, options: &'a NativeKvOptions<'_>) -> na
         path: PathBuf::from(&options.path),
         mode: if options.create { Mode::Create } else { Mode::Open },
         encryption,
-        cache_bytes: CACHE_BYTES,
+        cache_bytes: 0, // a store has its own from the budget
     })
 }
 

@@ -169,6 +169,9 @@ impl Database {
     /// Reads everything and checks it; needs every transaction and snapshot closed.
     pub fn check_integrity(&mut self) -> Result<Integrity, EngineError> {
         let Self { redb, facts, path, .. } = self;
+        if let Some(sealed) = &facts.sealed {
+            sealed.forget_pages();
+        }
         let sound = guarded(path, || Ok(redb.check_integrity()?))?;
         let damaged_free_pages = match &facts.sealed {
             Some(sealed) => sealed

@@ -14,7 +14,7 @@ pub struct Options<'a> {
     pub mode: Mode,
     /// The keys of a sealed file; `None` for plain redb.
     pub encryption: Option<Encryption<'a>>,
-    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB).
+    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB). A store has its own from the budget.
     pub cache_bytes: usize,
 }
 
@@ -41,6 +41,7 @@ pub enum Mode {
 }
 
 /// What a manifest says of a sealed file.
+#[derive(Clone, Copy)]
 pub struct Encryption<'a> {
     /// The unwrapped DEK.
     pub dek: &'a Dek,
