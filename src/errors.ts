@@ -11,6 +11,7 @@ export type NimbusErrorCode =
   | 'body_too_large'
   | 'tenant_exists'
   | 'tenant_not_found'
+  | 'token_not_found'
   | 'document_not_found'
   | 'version_conflict'
   | 'unique_violation'
@@ -119,6 +120,13 @@ export const ERROR_CODES = {
     retryable: false,
     meaning: 'There is no tenant of this id.',
     remedy: 'Create it with POST /api/tenants.',
+  },
+  token_not_found: {
+    httpStatus: 404,
+    exitCode: 1,
+    retryable: false,
+    meaning: 'There is no API token of this id.',
+    remedy: 'List the tokens: `nimbus token list`.',
   },
   document_not_found: {
     httpStatus: 404,
@@ -338,6 +346,10 @@ export const ERROR_CODES = {
     remedy: 'Report it with the request id and the line of the log that carries it.',
   },
 } as const satisfies Record<NimbusErrorCode, ErrorCodeInfo>
+
+export function isErrorCode(text: string): text is NimbusErrorCode {
+  return Object.hasOwn(ERROR_CODES, text)
+}
 
 export type ErrorDetail = Record<string, string | number | boolean | null>
 

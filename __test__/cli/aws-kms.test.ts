@@ -60,19 +60,19 @@ const outcomesOf = ({ stdout }: Finished): string[] =>
   (JSON.parse(stdout) as { results: { outcome: string }[] }).results.map(({ outcome }) => outcome)
 
 describe('a server whose keys AWS KMS wraps', () => {
-  it('asks it once at its start, then once for each tenant at its first use, and prints nothing of the SDK', async () => {
+  it('asks it twice at its start, for its health and its control plane, then once for each tenant at its first use, and prints nothing of the SDK', async () => {
     const { home, kms, arn } = await kmsHome()
     await fill(home, 'a', 'b', 'c')
     kms.requests.length = 0
     const server = await startServer(home)
-    expect(kms.requests).toEqual(['GenerateDataKey'])
+    expect(kms.requests).toEqual(['GenerateDataKey', 'Decrypt'])
     const page = await server.request('POST', '/api/tenants/b/query', { table: 'notes' })
     expect(page.body.data).toHaveLength(1)
-    expect(kms.requests).toEqual(['GenerateDataKey', 'Decrypt'])
+    expect(kms.requests).toEqual(['GenerateDataKey', 'Decrypt', 'Decrypt'])
     const { body } = await server.request('GET', '/debug/encryption/status')
     expect(body).toMatchObject({
       descriptor: { status: 'enabled', provider: 'aws_kms', key_id: 'alias/one', region: FAKE_REGION },
-      files: [{ provider: 'aws_kms', key_id: arn }, {}, {}],
+      files: [{ provider: 'aws_kms', key_id: arn }, {}, {}, { family: 'control_plane_redb', key_id: arn }],
     })
     const { stdout, stderr } = await server.stop()
     expect(stdout + stderr).not.toContain('NodeVersionSupportWarning')
@@ -116,7 +116,7 @@ describe('a server whose keys AWS KMS wraps', () => {
     expect(gone.stderr).toContain('Check the region, the endpoint override, VPC routing, and the AWS credential chain.')
   })
 
-  it('names the file whose manifest is missing before it serves, without a call for any file', async () => {
+  it('names the file whose manifest is missing before it serves, without a call for any tenant', async () => {
     const { home, kms } = await kmsHome()
     await fill(home, 'a')
     writeIn(home.dataDir, 'plain.sqlite3', Buffer.from('SQLite format 3\0'.padEnd(4096, '\0')), 0o600)
@@ -124,7 +124,7 @@ describe('a server whose keys AWS KMS wraps', () => {
     const refused = await failToStart(home.env)
     expect(refused.code).toBe(5)
     expect(refused.stderr).toContain(`sidecar manifest is missing: ${path.join(home.dataDir, 'plain.sqlite3')}`)
-    expect(kms.requests).toEqual(['GenerateDataKey'])
+    expect(kms.requests).toEqual(['GenerateDataKey', 'Decrypt'])
   })
 })
 
@@ -137,7 +137,7 @@ describe('nimbus encryption with a KMS', () => {
     expect(status).toMatchObject({ code: 0, stderr: '' })
     expect(JSON.parse(status.stdout)).toMatchObject({
       descriptor: { status: 'enabled', provider: 'aws_kms', key_id: 'alias/one', region: FAKE_REGION },
-      files: [{ state: 'encrypted', provider: 'aws_kms' }],
+      files: Array(2).fill({ state: 'encrypted', provider: 'aws_kms' }),
     })
     expect(kms.requests).toEqual([])
   })
@@ -172,20 +172,24 @@ describe('nimbus encryption with a KMS', () => {
     const local: Home = { ...home, env: newEnv(home) }
     await fill(local, 'a', 'b')
     const onto = await rotateAll(home, local.env, ...newKms(kms, 'alias/one'), '--format', 'json')
-    expect({ ...onto, outcomes: outcomesOf(onto) }).toMatchObject({ code: 0, outcomes: ['rotated', 'rotated'] })
+    expect({ ...onto, outcomes: outcomesOf(onto) }).toMatchObject({
+      code: 0,
+      outcomes: ['rotated', 'rotated', 'rotated'],
+    })
     await serves(home, 'a', 'b')
     expect((await failToStart(local.env)).code).toBe(3)
     const keyDir = path.join(home.root, 'keys')
     mkdirSync(keyDir, { mode: 0o700 })
-    for (const tenant of ['a', 'b']) {
-      const named = await runNimbus(['encryption', 'key-name', '--provider', 'sqlite', '--tenant-id', tenant])
+    const tenants = ['a', 'b'].map((tenant) => ['--provider', 'sqlite', '--tenant-id', tenant])
+    for (const subject of [...tenants, ['--provider', 'redb']]) {
+      const named = await runNimbus(['encryption', 'key-name', ...subject])
       writeIn(keyDir, named.stdout.trim(), randomBytes(32), 0o400)
     }
     const back = await rotateAll(home, home.env, '--new-master-key-file', home.keyFile, '--format', 'json')
-    expect(outcomesOf(back)).toEqual(['rotated', 'rotated'])
+    expect(outcomesOf(back)).toEqual(['rotated', 'rotated', 'rotated'])
     await serves(local, 'a', 'b')
     const apart = await rotateAll(home, local.env, '--new-key-dir', keyDir, '--format', 'json')
-    expect(outcomesOf(apart)).toEqual(['rotated', 'rotated'])
+    expect(outcomesOf(apart)).toEqual(['rotated', 'rotated', 'rotated'])
     await serves({ ...home, env: keyDirEnv(home, keyDir) }, 'a', 'b')
   })
 
@@ -196,12 +200,12 @@ describe('nimbus encryption with a KMS', () => {
     kms.requests.length = 0
     const args = [...newKms(kms, 'alias/two'), '--format', 'json']
     const rotated = await rotateAll(home, home.env, ...args)
-    expect(outcomesOf(rotated)).toEqual(['rotated', 'rotated'])
+    expect(outcomesOf(rotated)).toEqual(['rotated', 'rotated', 'rotated'])
     // The new key is tried before anything else; of each file, the old DEK is opened, moved, and opened again from the new blob.
     expect([...kms.requests].sort()).toEqual(
-      ['GenerateDataKey', ...['Decrypt', 'Decrypt', 'ReEncrypt'].flatMap((name) => [name, name])].sort(),
+      ['GenerateDataKey', ...['Decrypt', 'Decrypt', 'ReEncrypt'].flatMap((name) => [name, name, name])].sort(),
     )
-    expect(outcomesOf(await rotateAll(home, home.env, ...args))).toEqual(['skipped', 'skipped'])
+    expect(outcomesOf(await rotateAll(home, home.env, ...args))).toEqual(['skipped', 'skipped', 'skipped'])
     const two: Home = { ...home, env: kmsEnv(home, kms, 'alias/two') }
     await serves(two, 'a', 'b')
     for (const name of readdirSync(home.dataDir).filter((entry) => entry.endsWith('.nimbus-enc'))) {
@@ -215,7 +219,7 @@ describe('nimbus encryption with a KMS', () => {
     kms.addKey('two')
     kms.denied.add('ReEncrypt')
     const rotated = await rotateAll(home, home.env, ...newKms(kms, 'alias/two'), '--format', 'json')
-    expect(outcomesOf(rotated)).toEqual(['rotated'])
+    expect(outcomesOf(rotated)).toEqual(['rotated', 'rotated'])
     await serves({ ...home, env: kmsEnv(home, kms, 'alias/two') }, 'a')
   })
 

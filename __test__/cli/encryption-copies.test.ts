@@ -30,7 +30,7 @@ const exportTo = ({ env, file }: PlainHome, target: string, ...more: string[]): 
   runNimbus(['encryption', 'export', '--source', file, '--target', target, ...SUBJECT, ...more], env)
 
 /** The rename that the result tells of. */
-function serveCopy({ file }: PlainHome): void {
+function serveCopy({ file }: { readonly file: string }): void {
   renameSync(`${file}.encrypted`, file)
   renameSync(`${file}.encrypted.nimbus-enc`, `${file}.nimbus-enc`)
 }
@@ -44,9 +44,69 @@ async function titles(home: PlainHome, env = home.env): Promise<unknown[]> {
   return found.map(({ body }) => body.fields.title)
 }
 
+/** Whether an API token that was made before the copies is good after them, and what the control plane tells of them. */
+async function tokenAndEvents(home: PlainHome, token: string, env = home.env): Promise<unknown[]> {
+  const server = await startServer(home, [], env)
+  const { status } = await server.request('GET', `/api/tenants/demo/documents/notes/${home.ids[0]}`, undefined, {
+    authorization: `Bearer ${token}`,
+  })
+  const events = await server.request('GET', '/debug/encryption/events')
+  await server.stop()
+  return [status, ...events.body.data.map(({ event, subject }) => `${event} ${subject}`)]
+}
+
+describe('the way of the control plane from plaintext to encrypted and back', () => {
+  it('keeps its tokens, and it tells of both', async () => {
+    const home = await plainHome()
+    const control = { ...home, file: path.join(home.dataDir, 'nimbus-control.db') }
+    const before = await startServer(home, [], plainEnv(home))
+    const made = await before.request('POST', '/api/tokens', { name: 'x', tenants: ['demo'], access: 'read' })
+    await before.stop()
+
+    const redb = ['--provider', 'redb']
+    const migrated = await runNimbus(
+      ['encryption', 'migrate', '--source', control.file, ...redb, '--retire-source'],
+      home.env,
+    )
+    expect(migrated).toMatchObject({ code: 0, stderr: '' })
+    serveCopy(control)
+    expect(await migrate(home, '--retire-source')).toMatchObject({ code: 0 })
+    serveCopy(home)
+    expect(await tokenAndEvents(home, made.body.token)).toEqual([
+      200,
+      'file_encrypted db:redb:control:nimbus-control.db',
+      'file_encrypted db:sqlite:tenant:demo:demo.sqlite3',
+      `token_created token:${made.body.id}`,
+      'tenant_created db:sqlite:tenant:demo:demo.sqlite3',
+      'control_plane_created db:redb:control:nimbus-control.db',
+    ])
+
+    const recovered = path.join(home.root, 'recovery')
+    mkdirSync(recovered, { mode: 0o700 })
+    for (const [file, subject] of [[control.file, redb] as const, [home.file, SUBJECT] as const]) {
+      const args = ['--source', file, '--target', path.join(recovered, path.basename(file)), ...subject]
+      expect(await runNimbus(['encryption', 'export', ...args], home.env)).toMatchObject({ code: 0, stderr: '' })
+    }
+    const env = { ...plainEnv(home), NIMBUS_DATA_DIR: recovered }
+    const after = await tokenAndEvents(home, made.body.token, env)
+    expect(after.slice(0, 3)).toEqual([
+      200,
+      'file_decrypted db:redb:control:nimbus-control.db',
+      'file_decrypted db:sqlite:tenant:demo:demo.sqlite3',
+    ])
+    expect((await runNimbus(['encryption', 'status'], home.env)).code).toBe(0)
+  })
+})
+
 describe('the way from plaintext to encrypted and back', () => {
   it('is that of the documentation: what was served before is served after', async () => {
     const home = await plainHome()
+    const control = path.join(home.dataDir, 'nimbus-control.db')
+    const refusedControl = await runNimbus(['start', '--port', '0'], home.env)
+    expect(refusedControl.stderr).toContain(`nimbus encryption migrate --source ${control} --provider redb`)
+    const source = ['--source', control, '--provider', 'redb', '--retire-source']
+    expect(await runNimbus(['encryption', 'migrate', ...source], home.env)).toMatchObject({ code: 0 })
+    serveCopy({ file: control })
     const refused = await runNimbus(['start', '--port', '0'], home.env)
     expect(refused.stderr).toContain('sidecar manifest is missing')
     expect(refused.stderr).toContain(

@@ -28,6 +28,7 @@ const under = (home: Home, key: string): Home => ({
   env: { ...home.env, NIMBUS_ENCRYPTION_MASTER_KEY_FILE: key },
 })
 const fileOf = ({ dataDir }: Home, tenant: string): string => path.join(dataDir, `${tenant}.sqlite3`)
+const controlPlaneOf = ({ dataDir }: Home): string => path.join(dataDir, 'nimbus-control.db')
 const resultsOf = ({ stdout }: Finished): { path: string; outcome: string; note?: string }[] =>
   (JSON.parse(stdout) as { results: { path: string; outcome: string }[] }).results
 
@@ -46,6 +47,11 @@ describe('nimbus encryption rotate-kek', () => {
     const first = await rotate(home.env, '--path', file, '--new-master-key-file', key)
     expect(first).toMatchObject({ code: 0, stdout: `rotated: ${file}\n` })
     expect(first.stderr).toContain('Configure the new key for every start')
+    const half = await runNimbus(['start', '--port', '0'], under(home, key).env)
+    expect(half).toMatchObject({ code: 3 })
+    expect(half.stderr).toContain(`wrong key for ${controlPlaneOf(home)}.nimbus-enc`)
+    const control = await rotate(home.env, '--path', controlPlaneOf(home), '--new-master-key-file', key)
+    expect(control).toMatchObject({ code: 0, stdout: `rotated: ${controlPlaneOf(home)}\n` })
     await serves(under(home, key), 'demo')
     const wrong = await runNimbus(['start', '--port', '0'], home.env)
     expect(wrong).toMatchObject({ code: 3 })
@@ -79,6 +85,7 @@ describe('nimbus encryption rotate-kek', () => {
     expect(resultsOf(all)).toEqual([
       { path: file, outcome: 'skipped' },
       { path: `${file}.bak`, outcome: 'rotated' },
+      { path: controlPlaneOf(home), outcome: 'rotated' },
     ])
     // The documented way back: file and manifest together.
     const copy = (from: string, to: string): void =>
@@ -104,7 +111,7 @@ describe('nimbus encryption rotate-kek', () => {
     const args = ['--path', home.dataDir, '--all', '--recursive', '--new-master-key-file', key, '--format', 'json']
     const deep = await rotate(home.env, ...args)
     expect(deep.code).toBe(1)
-    expect(resultsOf(deep).map(({ outcome }) => outcome)).toEqual(['failed', 'skipped', 'rotated'])
+    expect(resultsOf(deep).map(({ outcome }) => outcome)).toEqual(['skipped', 'failed', 'skipped', 'rotated'])
   })
 
   it('changes nothing in a dry run', async () => {
@@ -120,7 +127,8 @@ describe('nimbus encryption rotate-kek', () => {
       key,
       '--dry-run',
     )
-    expect({ code, stdout }).toEqual({ code: 0, stdout: `checked: ${fileOf(home, 'demo')}\n` })
+    const checked = [fileOf(home, 'demo'), controlPlaneOf(home)].map((file) => `checked: ${file}\n`)
+    expect({ code, stdout }).toEqual({ code: 0, stdout: checked.join('') })
     expect(snapshot(home.dataDir)).toEqual(before)
   })
 

@@ -44,10 +44,18 @@ describe('nimbus encryption status', () => {
     const overHttp = await server.request('GET', '/debug/encryption/status')
     const { code, ...reported } = await jsonStatus(home.env)
     expect(code).toBe(0)
-    expect(reported).toEqual(JSON.parse(overHttp.text))
+    // What only the open handle knows is not on the disk for others to see.
+    const { files, ...posture } = JSON.parse(overHttp.text) as Status
+    expect(reported).toEqual({ ...posture, files: files.map(({ open: _, ...file }) => file) })
+    expect(files.at(-1)).toMatchObject({
+      path: path.join(home.dataDir, 'nimbus-control.db'),
+      family: 'control_plane_redb',
+      subject: 'db:redb:control:nimbus-control.db',
+      open: { rolled_back: false, file_id: expect.stringMatching(/^[0-9a-f]{32}$/), epoch: expect.any(Number) },
+    })
     expect(reported).toMatchObject({
       enabled: true,
-      encrypted_families: ['embedded_sqlite'],
+      encrypted_families: ['embedded_sqlite', 'control_plane_redb'],
       descriptor: { status: 'enabled', provider: 'master_key_file', path: home.keyFile },
       files: [
         {
@@ -60,6 +68,7 @@ describe('nimbus encryption status', () => {
           generation: '1',
           rotated_at: null,
         },
+        { family: 'control_plane_redb', state: 'encrypted', cipher: 'aes-256-gcm-siv' },
       ],
     })
   })
@@ -72,7 +81,7 @@ describe('nimbus encryption status', () => {
     expect(stdout).toContain('encryption      enabled\n')
     expect(stdout).toContain(`master_key_file (${home.keyFile})`)
     expect(stdout).toContain(path.join(home.dataDir, 'demo.sqlite3'))
-    expect(stdout).toContain('1 file, each encrypted and consistent.\n')
+    expect(stdout).toContain('2 files, each encrypted and consistent.\n')
     expect(stdout).not.toContain('\u001b')
   })
 
@@ -99,7 +108,7 @@ describe('nimbus encryption status', () => {
     const file = writeIn(home.root, 'nimbus.json', JSON.stringify({ persistence }))
     const { code, files } = await jsonStatus({ NIMBUS_CONFIG: file })
     expect(code).toBe(0)
-    expect(files).toHaveLength(1)
+    expect(files).toHaveLength(2)
   })
 
   it.each<[string, string, (home: Home) => void]>([

@@ -42,7 +42,7 @@ async function useHome(kind: 'encrypted' | 'plain'): Promise<{ files: Map<string
 }
 
 async function expectRefusal(home: Home, env: Environment, code: NimbusErrorCode, exitCode: number): Promise<string> {
-  const before = snapshot(home.dataDir)
+  const before = tenantsIn(home)
   const human = await failToStart(env)
   expect(human.stderr).toMatch(/^nimbus: .+\nhint: .+\n$/)
   expect(human.stdout).toBe('')
@@ -52,24 +52,52 @@ async function expectRefusal(home: Home, env: Environment, code: NimbusErrorCode
   expect(error.code).toBe(code)
   expect(json.code).toBe(exitCode)
   expect(human.stderr).toBe(`nimbus: ${error.message}\nhint: ${error.remediation}\n`)
-  expect(snapshot(home.dataDir)).toEqual(before)
+  expect(tenantsIn(home)).toEqual(before)
   return human.stderr
 }
 
+/** A control plane records that a start was refused. */
+function tenantsIn({ dataDir }: Home): Record<string, string> {
+  return Object.fromEntries(Object.entries(snapshot(dataDir)).filter(([name]) => name !== CONTROL_PLANE))
+}
+
+const CONTROL_PLANE = 'nimbus-control.db'
 const fileOf = (home: Home, name = 'one.sqlite3'): string => path.join(home.dataDir, name)
 const manifestOf = (home: Home, name = 'one.sqlite3'): string => `${fileOf(home, name)}.nimbus-enc`
 
-describe('a start is refused, and nothing written, for', () => {
+describe('a start is refused, and nothing written but that it was, for', () => {
   it('a plaintext file with encryption on', async () => {
     const home = await usedHome('plain')
     const message = await expectRefusal(home, home.env, 'manifest_missing', 5)
-    expect(message).toContain(`sidecar manifest is missing: ${fileOf(home)}`)
+    expect(message).toContain(`sidecar manifest is missing: ${fileOf(home, CONTROL_PLANE)}`)
+    rmSync(fileOf(home, CONTROL_PLANE))
+    const next = await expectRefusal(home, home.env, 'manifest_missing', 5)
+    expect(next).toContain(`sidecar manifest is missing: ${fileOf(home)}`)
   })
 
   it('an encrypted file with encryption off', async () => {
     const home = await usedHome()
     const message = await expectRefusal(home, plainEnv(home), 'encrypted_but_disabled', 2)
-    expect(message).toContain(manifestOf(home))
+    expect(message).toContain(manifestOf(home, CONTROL_PLANE))
+    for (const file of [fileOf(home, CONTROL_PLANE), manifestOf(home, CONTROL_PLANE)]) rmSync(file)
+    const next = await expectRefusal(home, plainEnv(home), 'encrypted_but_disabled', 2)
+    expect(next).toContain(manifestOf(home))
+  })
+
+  it.each<[string, (home: Home) => void, NimbusErrorCode]>([
+    ['is gone, and its manifest is not', (home) => rmSync(fileOf(home, CONTROL_PLANE)), 'data_missing'],
+    ['has lost its manifest', (home) => rmSync(manifestOf(home, CONTROL_PLANE)), 'manifest_missing'],
+    [
+      "has a tenant's manifest",
+      (home) => copyFileSync(manifestOf(home), manifestOf(home, CONTROL_PLANE)),
+      'manifest_mismatch',
+    ],
+    ['was cut off', (home) => truncateSync(fileOf(home, CONTROL_PLANE), 20_480), 'file_corrupt'],
+    ['is empty', (home) => truncateSync(fileOf(home, CONTROL_PLANE), 0), 'file_corrupt'],
+  ])('a control plane that %s', async (_what, spoil, code) => {
+    const home = await usedHome()
+    spoil(home)
+    expect(await expectRefusal(home, home.env, code, 5)).toContain(CONTROL_PLANE)
   })
 
   it('ciphertext without its manifest', async () => {
@@ -84,7 +112,7 @@ describe('a start is refused, and nothing written, for', () => {
     const home = await usedHome()
     replaceKey(home, randomBytes(32))
     const message = await expectRefusal(home, home.env, 'key_wrong', 3)
-    expect(message).toContain('one.sqlite3')
+    expect(message).toContain('nimbus-control.db.nimbus-enc')
   })
 
   it('an edited manifest', async () => {

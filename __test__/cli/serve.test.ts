@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -21,7 +21,30 @@ describe('a server with tenants on redb', () => {
     const second = await startServer(home, args)
     expect((await second.request('GET', `${notes}/notes/${inserted.body.id}`)).body).toEqual(inserted.body)
     const status = await second.request('GET', '/debug/encryption/status')
-    const entry = { state: 'encrypted', cipher: 'aes-256-gcm-siv', profile: 'sealed-redb-1', family: 'embedded_redb' }
+    const open = {
+      file_id: expect.stringMatching(/^[0-9a-f]{32}$/),
+      epoch: expect.any(Number),
+      rolled_back: expect.any(Boolean),
+      pages: expect.any(Number),
+      file_bytes: statSync(path.join(home.dataDir, 'demo.redb')).size,
+    }
+    const entry = {
+      state: 'encrypted',
+      cipher: 'aes-256-gcm-siv',
+      profile: 'sealed-redb-1',
+      family: 'embedded_redb',
+      open,
+    }
+    const { current } = JSON.parse(readFileSync(path.join(home.dataDir, 'demo.redb.nimbus-enc'), 'utf8')) as {
+      current: { file_id: string }
+    }
+    const asked = await second.request('GET', '/debug/encryption/status')
+    expect(asked.text).toContain(`"open":{"file_id":"${current.file_id}"`)
+    expect((await second.request('POST', notes, { table: 'notes', fields: {} })).status).toBe(201)
+    const epochs = [asked, await second.request('GET', '/debug/encryption/status')].map(({ text }) =>
+      Number(/demo\.redb".*?"epoch":(\d+)/.exec(text)?.[1]),
+    )
+    expect(epochs[1]).toBeGreaterThan(epochs[0] ?? Infinity)
     expect(status.body).toMatchObject({
       encrypted_families: expect.arrayContaining(['embedded_redb']),
       files: expect.arrayContaining([expect.objectContaining(entry)]),
@@ -58,7 +81,8 @@ describe.each([
     const found = await second.request('POST', '/api/tenants/demo/query', { table: 'notes', filters })
     expect(found.body.data).toEqual([patched.body])
     expect((await second.request('DELETE', '/api/tenants/demo')).status).toBe(204)
-    expect(Object.keys(snapshot(home.dataDir))).toEqual([])
+    const left = kind === 'encrypted' ? ['nimbus-control.db', 'nimbus-control.db.nimbus-enc'] : ['nimbus-control.db']
+    expect(Object.keys(snapshot(home.dataDir))).toEqual(left)
   })
 
   it('loses nothing that it acknowledged when it is killed', async () => {
@@ -106,9 +130,11 @@ describe('files', () => {
     const modes = [
       home.dataDir,
       home.tokenFile,
-      ...['demo.sqlite3', 'demo.sqlite3.nimbus-enc'].map((name) => path.join(home.dataDir, name)),
+      ...['demo.sqlite3', 'demo.sqlite3.nimbus-enc', 'nimbus-control.db', 'nimbus-control.db.nimbus-enc'].map((name) =>
+        path.join(home.dataDir, name),
+      ),
     ]
-    expect(modes.map((file) => (statSync(file).mode & 0o777).toString(8))).toEqual(['700', '600', '600', '600'])
+    expect(modes.map((file) => (statSync(file).mode & 0o777).toString(8))).toEqual(['700', ...Array(5).fill('600')])
     expect((statSync(path.dirname(home.tokenFile)).mode & 0o777).toString(8)).toBe('700')
   })
 })
@@ -131,7 +157,12 @@ describe('stopping', () => {
     )
     expect(kept.length).toBeGreaterThan(0)
     // Checkpointed and closed: nothing is left to be recovered.
-    expect(Object.keys(snapshot(home.dataDir))).toEqual(['demo.sqlite3', 'demo.sqlite3.nimbus-enc'])
+    expect(Object.keys(snapshot(home.dataDir))).toEqual([
+      'demo.sqlite3',
+      'demo.sqlite3.nimbus-enc',
+      'nimbus-control.db',
+      'nimbus-control.db.nimbus-enc',
+    ])
     const again = await startServer(home)
     for (const id of kept) expect((await again.request('GET', `${notes}/t/${id}`)).status).toBe(200)
   })

@@ -201,7 +201,7 @@ describe('a program', () => {
     })
     const outcomes: string[] = []
     for await (const { outcome } of rotateKeys(home.directory, { from: one, to: two })) outcomes.push(outcome)
-    expect(outcomes).toEqual(['rotated'])
+    expect(outcomes).toEqual(['rotated', 'rotated'])
     await serve(home, two, async (post) => {
       const answer = await post('/api/tenants/demo/query', { table: 'notes' })
       expect(await answer.json()).toMatchObject({ data: [{ fields: { n: 1 } }] })

@@ -38,10 +38,13 @@ describe('/openapi.json', () => {
       'delete /api/tenants/{tenant}',
       'delete /api/tenants/{tenant}/documents/{table}/{id}',
       'delete /api/tenants/{tenant}/schema/{table}',
+      'delete /api/tokens/{id}',
       'get /api/tenants',
       'get /api/tenants/{tenant}/documents/{table}',
       'get /api/tenants/{tenant}/documents/{table}/{id}',
       'get /api/tenants/{tenant}/schema/{table}',
+      'get /api/tokens',
+      'get /debug/encryption/events',
       'get /debug/encryption/status',
       'get /health',
       'get /metrics',
@@ -52,6 +55,7 @@ describe('/openapi.json', () => {
       'post /api/tenants/{tenant}/query',
       'post /api/tenants/{tenant}/query/paginated',
       'post /api/tenants/{tenant}/transaction',
+      'post /api/tokens',
       'put /api/tenants/{tenant}/schema/{table}',
     ])
   })

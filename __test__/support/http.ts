@@ -4,6 +4,8 @@ import type { AdmissionLimits } from '../../src/server/admission.js'
 import { createApp } from '../../src/server/app.js'
 import { postureOf } from '../../src/server/encryption-posture.js'
 import { createLogger } from '../../src/server/log.js'
+import { openControlPlane } from '../control/open.js'
+import { temporaryDirectory } from './directory.js'
 import { MemoryTenants } from './memory-tenants.js'
 
 export const TOKEN = 'nimbus_0123456789abcdefghijklmnopqrstuvwxyz'
@@ -29,6 +31,11 @@ export interface Body {
   readonly next_cursor: string | null
   readonly has_more: boolean
   readonly results: readonly { readonly op: string; readonly document: Body }[]
+  readonly token: string
+  readonly event: string
+  readonly subject: string
+  /** Of /openapi.json. */
+  readonly paths: Readonly<Record<string, object>>
   readonly error: Failure
 }
 
@@ -54,11 +61,14 @@ export interface TestApp {
 /** A body that is not a string or bytes is sent as JSON. The token is sent unless `headers` say otherwise. */
 export async function startTestApp(limits?: AdmissionLimits): Promise<TestApp> {
   const tenants = new MemoryTenants()
+  const control = await openControlPlane({ directory: temporaryDirectory() })
+  onTestFinished(() => control.close())
   let logged = ''
   const app = createApp({
     tenants,
     posture: postureOf({ encryption: undefined, tenantProvider: 'sqlite' }),
-    tokens: { accepts: (token) => token === TOKEN },
+    tokens: { accepts: (token) => token === TOKEN, grantOf: (token) => control.tokens.grantOf(token) },
+    control,
     log: createLogger({ write: (line) => (logged += line) }),
     ...(limits !== undefined && { limits }),
   })

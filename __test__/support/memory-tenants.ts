@@ -26,7 +26,13 @@ export class MemoryTenants implements TenantProvider {
   gate = async (): Promise<void> => {}
   readonly #stores = new Map<string, MemoryStore>()
 
-  async start(): Promise<void> {}
+  async start(): Promise<[]> {
+    return []
+  }
+
+  ids(): string[] {
+    return [...this.#stores.keys()]
+  }
 
   async create(id: string): Promise<TenantInfo> {
     if (this.#stores.has(parseTenantId(id))) throw new NimbusError('tenant_exists', `tenant ${id} exists`)

@@ -8,26 +8,34 @@ import { AdminToken } from '../../dist/server/admin-token.js'
 import { createApp } from '../../dist/server/app.js'
 import { postureOf } from '../../dist/server/encryption-posture.js'
 import { createLogger } from '../../dist/server/log.js'
+import { startTenants } from '../../dist/server/start-tenants.js'
 import { createDirectory } from '../../dist/native.js'
 import { createSqliteProvider } from '../../dist/tenants/sqlite/provider.js'
 
 const config = resolveStartConfig(process.argv.slice(3), process.env)
 createDirectory(config.dataDir)
 const keys = config.encryption && (await openKeyProvider(config.encryption, [config.dataDir]))
-const tenants = createSqliteProvider({ directory: config.dataDir, keys })
-await tenants.start()
+const log = createLogger()
+const { tenants, control, close } = await startTenants({
+  tenantsOf: (onRotation) => createSqliteProvider({ directory: config.dataDir, keys, onRotation }),
+  controlPlane: { directory: config.dataDir, keys },
+  dataDir: config.dataDir,
+  warn: (what) => log.warn(what),
+})
+const admin = AdminToken.loadOrCreate(config.authTokenFile)
 const app = createApp({
   tenants: withWritesInTurn(tenants),
   posture: postureOf(config),
-  tokens: AdminToken.loadOrCreate(config.authTokenFile),
-  log: createLogger(),
+  tokens: { accepts: (token) => admin.accepts(token), grantOf: (token) => control.tokens.grantOf(token) },
+  control,
+  log,
   tls: undefined,
 })
 await app.listen({ host: config.host, port: config.port })
 console.log(`listening on http://${config.host}:${app.server.address().port}`)
 process.once('SIGTERM', async () => {
   await app.close()
-  await tenants.close()
+  await close()
 })
 
 function withWritesInTurn(provider) {

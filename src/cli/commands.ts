@@ -45,6 +45,21 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./encryption-rotate-dek.js')).encryptionRotateDek,
   },
   {
+    name: 'token create',
+    summary: 'Make an API token for some tenants.',
+    load: async () => (await import('./token-create.js')).tokenCreate,
+  },
+  {
+    name: 'token list',
+    summary: 'List the API tokens.',
+    load: async () => (await import('./token-list.js')).tokenList,
+  },
+  {
+    name: 'token revoke',
+    summary: 'Refuse an API token from now on.',
+    load: async () => (await import('./token-revoke.js')).tokenRevoke,
+  },
+  {
     name: 'token rotate',
     summary: 'Replace the admin token.',
     load: async () => (await import('./token-rotate.js')).tokenRotate,

@@ -3,9 +3,7 @@ import { styleText } from 'node:util'
 import type { FileStatus } from '../encryption/status.js'
 import type { ProviderDescriptor } from '../keys/provider.js'
 import type { EncryptionStatus } from '../server/encryption-posture.js'
-
-/** The names of files are whatever somebody gave them, and a terminal obeys control characters. */
-const UNPRINTABLE = /\p{C}/gu
+import { tableText } from './table-text.js'
 
 export function statusText(status: EncryptionStatus, dataDir: string): string {
   const { descriptor, encrypted_families: families, files } = status
@@ -17,32 +15,25 @@ export function statusText(status: EncryptionStatus, dataDir: string): string {
     ['encrypts', families.join(', ')],
     ['data directory', dataDir],
   ].map(([label = '', value = '']) => `${label.padEnd(16)}${value}\n`)
-  return `${head.join('')}\n${tableText(files)}${verdict(files)}\n`
+  return `${head.join('')}\n${filesText(files)}${verdict(files)}\n`
 }
 
 function locationOf(descriptor: ProviderDescriptor): string {
   return 'path' in descriptor ? descriptor.path : descriptor.key_id
 }
 
-function tableText(files: readonly FileStatus[]): string {
+function filesText(files: readonly FileStatus[]): string {
   if (files.length === 0) return ''
-  const rows = files.map(({ state, path, profile, generation, created_at: created, rotated_at: rotated, note }) => ({
-    state,
-    cells: [state, path, profile, generation, created, rotated, note].map((cell) =>
-      (cell ?? '-').replace(UNPRINTABLE, '\ufffd'),
-    ),
-  }))
-  const titles = ['STATE', 'FILE', 'PROFILE', 'GENERATION', 'CREATED', 'ROTATED', 'NOTE']
-  const widths = titles.map((title, column) =>
-    Math.max(title.length, ...rows.map(({ cells }) => cells[column]?.length ?? 0)),
+  const rows = files.map(({ state, path, profile, generation, created_at: created, rotated_at: rotated, note }) =>
+    [state, path, profile, generation, created, rotated, note].map((cell) => cell ?? '-'),
   )
-  const line = (cells: readonly string[]) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd()
-  const lines = rows.map(({ state, cells }) => line(cells).replace(state, coloured(state)))
-  return `${[line(titles), ...lines].join('\n')}\n\n`
+  const titles = ['state', 'file', 'profile', 'generation', 'created', 'rotated', 'note']
+  const states = files.map(({ state }) => state)
+  return `${tableText(titles, rows, (line, row) => dressed(line, states[row]))}\n`
+}
+
+function dressed(line: string, state: FileStatus['state'] | undefined): string {
+  return state === undefined ? line : line.replace(state, coloured(state))
 }
 
 function verdict(files: readonly FileStatus[]): string {

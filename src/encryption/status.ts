@@ -5,6 +5,7 @@ import { type Cipher, cipherOfProfile } from '../keys/profile.js'
 import { type FileSubject, describe } from '../keys/subject.js'
 import { manifestPathOf, readManifest } from '../manifest/file.js'
 import type { Manifest, State } from '../manifest/manifest.js'
+import type { KvStats } from '../native.js'
 import { type Contents, bearsFileId, contentsOf, readFileHead } from './head.js'
 
 export type EncryptedFamily = 'embedded_sqlite' | 'embedded_redb' | 'libsql_replica_cache' | 'control_plane_redb'
@@ -34,8 +35,27 @@ export interface FileStatus {
   readonly rotated_at: string | null
   readonly verified_at: string | null
   readonly size_bytes: number | null
+  /** Of a redb file that this process has open. */
+  readonly open?: OpenFile
   readonly note?: string
 }
+
+/** What the handle of an open redb file knows of it; null of a plain one. */
+export interface OpenFile {
+  /** In hex. */
+  readonly file_id: string | null
+  /** Of the newest durable commit. */
+  readonly epoch: number | null
+  /** Whether opening it set a commit aside that had not finished. */
+  readonly rolled_back: boolean | null
+  /** Pages of 4,096 bytes, used or free. */
+  readonly pages: number
+  /** The whole file, with what nimbus adds to the pages. */
+  readonly file_bytes: number
+}
+
+/** What the control plane compares with what it saw before: of an encrypted file, what its manifest says. */
+export type SeenFile = Pick<FileStatus, 'subject' | 'state' | 'generation' | 'created_at' | 'rotated_at' | 'key_id'>
 
 export interface StatusOptions {
   /** Whose file it should be, as far as its name tells. */
@@ -62,6 +82,30 @@ export async function readFileStatus(path: string, options: StatusOptions = {}):
   } catch (error) {
     if (!(error instanceof NimbusError)) throw error
     return { ...entry, state: 'unreadable', note: error.message }
+  }
+}
+
+/** `manifest` is left out if the file is plain. */
+export function seenFile(subject: FileSubject, manifest: Manifest | undefined): SeenFile {
+  if (manifest === undefined) return { ...NOTHING_KNOWN, subject: describe(subject), state: 'plaintext' }
+  const { createdAt, rotatedAt, current } = manifest
+  return {
+    subject: describe(subject),
+    state: 'encrypted',
+    generation: current.generation.toString(),
+    created_at: createdAt,
+    rotated_at: rotatedAt,
+    key_id: current.keyId,
+  }
+}
+
+export function openFileOf({ pages, fileBytes, sealed }: KvStats): OpenFile {
+  return {
+    file_id: sealed === undefined ? null : Buffer.from(sealed.fileId).toString('hex'),
+    epoch: sealed?.epoch ?? null,
+    rolled_back: sealed?.rolledBack ?? null,
+    pages,
+    file_bytes: fileBytes,
   }
 }
 

@@ -81,6 +81,15 @@ export function rotateAdminToken(file: string): void {
   replaceFile(file, encode(newToken()))
 }
 
+/** The token that a server on this machine asks of its administrator. @throws `io_error` if there is none, `config_invalid` */
+export function readAdminToken(file: string): string {
+  if (identityOf(file) !== undefined) return readToken(file)
+  throw new NimbusError('io_error', `there is no admin token file ${file}`, {
+    remediation: 'Start the server once: it makes the file. If it lies elsewhere, name it with --auth-token-file.',
+    path: file,
+  })
+}
+
 function newToken(): string {
   return `nimbus_${randomBytes(32).toString('base64url')}`
 }

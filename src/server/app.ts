@@ -16,6 +16,7 @@ import type { Logger } from './log.js'
 import { Metrics } from './metrics.js'
 import { collectRoutes } from './openapi.js'
 import { readReadings } from './readings.js'
+import { addControlRoutes, type ControlRecords } from './routes/control.js'
 import { addDocumentRoutes } from './routes/documents.js'
 import { addOperationRoutes } from './routes/operations.js'
 import { addQueryRoutes } from './routes/queries.js'
@@ -29,6 +30,7 @@ export interface AppOptions {
   readonly tenants: TenantProvider
   readonly posture: EncryptionPosture
   readonly tokens: TokenAuthority
+  readonly control: ControlRecords
   readonly log: Logger
   readonly limits?: AdmissionLimits
   /** PEM texts; TLS 1.3 only. */
@@ -47,7 +49,7 @@ const MAX_CONNECTIONS = 8192
 const MAX_PATH_PART_CHARACTERS = 1024
 
 /** Does not listen yet. `close` finishes running requests, refuses new ones and closes connections. */
-export function createApp({ tenants, posture, tokens, log, limits = DEFAULT_LIMITS, tls }: AppOptions): App {
+export function createApp({ tenants, posture, tokens, control, log, limits = DEFAULT_LIMITS, tls }: AppOptions): App {
   const admission = new Admission(limits, () => tenants.stats().queuedBytes)
   const metrics = new Metrics()
   let stopping = false
@@ -96,6 +98,7 @@ export function createApp({ tenants, posture, tokens, log, limits = DEFAULT_LIMI
   addQueryRoutes(app, tenants, turns)
   addTableSchemaRoutes(app, tenants)
   addTransactionRoutes(app, tenants)
+  addControlRoutes(app, control)
   const readings = () => readReadings(tenants, admission)
   addOperationRoutes(app, { tenants, posture, metrics, readings, description })
   return app

@@ -31,7 +31,7 @@ export function postureOf(
   if (descriptor === undefined) return { enabled: false, encrypted_families: [], descriptor: { status: 'disabled' } }
   return {
     enabled: true,
-    encrypted_families: [TENANT_FAMILIES[tenantProvider]],
+    encrypted_families: [TENANT_FAMILIES[tenantProvider], 'control_plane_redb'],
     descriptor: { status: 'enabled', ...descriptor },
   }
 }

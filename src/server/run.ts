@@ -1,10 +1,9 @@
 /** Starts the server in the one safe order, and stops it in the reverse one. */
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, realpathSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { createSecureContext } from 'node:tls'
 import type { StartConfig, TlsConfig } from '../config/start.js'
 import { NimbusError, systemErrorCode } from '../errors.js'
-import { ROTATION_ENDS } from '../encryption/settle-rotation.js'
 import { openKeyProvider } from '../keys/open.js'
 import type { KeyProvider } from '../keys/provider.js'
 import { FileLock, createDirectory, hardenProcess, lockedMemory } from '../native.js'
@@ -14,6 +13,7 @@ import { createApp } from './app.js'
 import type { App } from './app-types.js'
 import { postureOf } from './encryption-posture.js'
 import type { Logger } from './log.js'
+import { startTenants } from './start-tenants.js'
 
 export { createLogger, describeForLog } from './log.js'
 
@@ -30,7 +30,7 @@ const SWEEP_MS = 20
 const LOCK_FILE = '.nimbus.lock'
 
 /**
- * Configuration, lock, key, every tenant's manifest and key, then the network: what fails, fails before anything is served.
+ * Configuration, lock, key, control plane, every tenant's manifest and key, then the network: what fails, fails before anything is served.
  *
  * `ownKeys` takes the place of the provider that the configuration names, and is not closed.
  *
@@ -56,18 +56,20 @@ async function startUp(
   ownKeys: KeyProvider | undefined,
   undo: (() => void | Promise<void>)[],
 ): Promise<string> {
-  const { dataDir, encryption } = config
+  const { dataDir, controlDataDir, encryption } = config
   if (hardenProcess().dumpable)
     log.warn('this process may be dumped or traced: key material could be read from outside')
 
   const tls = config.tls === undefined ? undefined : readTls(config.tls)
-  const lock = takeDirectory(dataDir)
-  warnOfOpenDirectory(dataDir, log)
-  undo.push(() => {
-    lock.release()
-  })
+  for (const directory of new Set([dataDir, controlDataDir].map(madeDirectory))) {
+    const lock = takeDirectory(directory)
+    undo.push(() => {
+      lock.release()
+    })
+    warnOfOpenDirectory(directory, log)
+  }
 
-  const opened = encryption && (await openKeyProvider(encryption, [dataDir, config.controlDataDir]))
+  const opened = encryption && (await openKeyProvider(encryption, [dataDir, controlDataDir]))
   if (opened !== undefined) {
     undo.push(() => {
       opened.close()
@@ -79,28 +81,46 @@ async function startUp(
     await keys.health?.()
   }
 
-  const tenants = createTenantProvider(config.tenantProvider, {
-    directory: dataDir,
-    keys,
-    onRotation: (file, end) => log.warn(`${file}: ${ROTATION_ENDS[end]}`),
+  const started = await startTenants({
+    tenantsOf: (onRotation) => createTenantProvider(config.tenantProvider, { directory: dataDir, keys, onRotation }),
+    controlPlane: { directory: controlDataDir, keys },
+    dataDir,
+    warn: (what) => {
+      log.warn(what)
+    },
   })
-  undo.push(() => tenants.close())
-  await tenants.start()
+  undo.push(() => started.close())
+  const { tenants, control } = started
   warnOfUnlockedKeys(log)
 
   const tokens = AdminToken.loadOrCreate(config.authTokenFile)
   for (const warning of tokens.warnings()) log.warn(warning)
 
-  const app = createApp({ tenants, posture: postureOf(config, keys), tokens, log, tls })
+  const authority = {
+    accepts: (token: string) => tokens.accepts(token),
+    grantOf: (token: string) => control.tokens.grantOf(token),
+  }
+  const app = createApp({ tenants, posture: postureOf(config, keys), tokens: authority, control, log, tls })
   undo.push(() => closeWithin(app, GRACE_MS))
   return listen(app, config)
 }
 
-/** Whatever the reason: a directory that cannot be made or locked is one that cannot be used. */
-function takeDirectory(directory: string): FileLock {
-  try {
+/** The directory without links on the way to it: both settings may name one, and it can be locked only once. */
+function madeDirectory(directory: string): string {
+  return usable(directory, () => {
     createDirectory(directory)
-    return FileLock.exclusive(path.join(directory, LOCK_FILE))
+    return realpathSync(directory)
+  })
+}
+
+function takeDirectory(directory: string): FileLock {
+  return usable(directory, () => FileLock.exclusive(path.join(directory, LOCK_FILE)))
+}
+
+/** Whatever the reason: a directory that cannot be made or locked is one that cannot be used. */
+function usable<T>(directory: string, use: () => T): T {
+  try {
+    return use()
   } catch (error) {
     if (!(error instanceof NimbusError) || error.code !== 'io_error') throw error
     throw new NimbusError('data_dir_unwritable', error.message, { path: directory, cause: error })

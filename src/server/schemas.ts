@@ -24,8 +24,12 @@ export const TenantPath = Type.Object({ tenant: Type.String() }, strict)
 export const TablePath = Type.Object({ tenant: Type.String(), table: Type.String() }, strict)
 export const DocumentPath = Type.Object({ tenant: Type.String(), table: Type.String(), id: Type.String() }, strict)
 
+export const TokenPath = Type.Object({ id: Type.String() }, strict)
+
 export const NoQuery = Type.Object({}, strict)
 export const PageQuery = Type.Object({ limit: Type.Optional(limit), after: Type.Optional(after) }, strict)
+
+export const EventQuery = Type.Object({ limit: Type.Optional(limit) }, strict)
 
 export const NewTenant = Type.Object({ id: Type.String() }, strict)
 export const NewDocument = Type.Object({ table: Type.String(), fields }, strict)
@@ -107,6 +111,34 @@ export const Document = Type.Object(
   },
   strict,
 )
+const token = {
+  id: Type.String(),
+  prefix: Type.String({ description: 'The first 12 characters of the token.' }),
+  name: Type.String(),
+  tenants: Type.Array(Type.String(), { description: 'Tenant ids, or "*" alone for every tenant.' }),
+  access: oneOf(['read', 'write']),
+  created_at: timestamp,
+  expires_at: nullable(timestamp),
+  revoked_at: nullable(timestamp),
+}
+export const NewToken = Type.Object(
+  {
+    name: token.name,
+    tenants: token.tenants,
+    access: token.access,
+    expires_at: Type.Optional(Type.String({ description: 'RFC 3339, UTC; left out, the token does not expire.' })),
+  },
+  strict,
+)
+export const Token = Type.Object(token, strict)
+export const MadeToken = Type.Object({ ...token, token: Type.String() }, strict)
+export const TokenList = pageOf(Token)
+const Event = Type.Object(
+  { at: timestamp, event: Type.String(), subject: Type.String(), note: nullable(Type.String()) },
+  strict,
+)
+export const EventList = Type.Object({ data: Type.Array(Event) }, strict)
+
 export const TenantList = pageOf(Tenant)
 export const DocumentPage = pageOf(Document)
 export const DocumentList = Type.Object({ data: Type.Array(Document) }, strict)
@@ -118,6 +150,16 @@ export const TransactionResults = Type.Object({ results: Type.Array(TransactionR
 export const Health = Type.Object({ ok: Type.Boolean() }, strict)
 
 const families = ['embedded_sqlite', 'embedded_redb', 'libsql_replica_cache', 'control_plane_redb'] as const
+const OpenFile = Type.Object(
+  {
+    file_id: nullable(Type.String({ description: '32 hex digits; null of a plain file, like epoch and rolled_back.' })),
+    epoch: nullable(Type.Integer({ minimum: 0, description: 'Of the newest durable commit.' })),
+    rolled_back: nullable(Type.Boolean({ description: 'Whether opening it set an unfinished commit aside.' })),
+    pages: Type.Integer({ minimum: 0, description: 'Of 4,096 bytes, used or free.' }),
+    file_bytes: Type.Integer({ minimum: 0 }),
+  },
+  { ...strict, description: 'Of a redb file that the server has open.' },
+)
 export const FileEntry = Type.Object(
   {
     path: Type.String(),
@@ -141,6 +183,7 @@ export const FileEntry = Type.Object(
     rotated_at: nullable(timestamp),
     verified_at: nullable(timestamp),
     size_bytes: nullable(Type.Integer({ minimum: 0 })),
+    open: Type.Optional(OpenFile),
     note: Type.Optional(Type.String()),
   },
   strict,
@@ -202,6 +245,12 @@ export const NAMED_SCHEMAS: Readonly<Record<string, TSchema>> = {
   TableSchema,
   Operation,
   Transaction,
+  NewToken,
+  Token,
+  MadeToken,
+  TokenList,
+  Event,
+  EventList,
   Tenant,
   TenantList,
   Document,

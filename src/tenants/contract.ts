@@ -5,7 +5,7 @@
  * `close`, `tenant_not_found` once its tenant is deleted, `file_corrupt`, `disk_full` and `io_error`, and those that come back
  * with an error have changed nothing, but for `io_error`, after which a write may or may not have happened.
  */
-import type { FileStatus } from '../encryption/status.js'
+import type { FileStatus, SeenFile } from '../encryption/status.js'
 import type { JsonObject } from './json.js'
 import type { Query, Selection } from './query.js'
 import type { TableSchema, TableSchemaInput } from './schema.js'
@@ -152,9 +152,12 @@ export interface TenantProvider {
   /**
    * Finishes interrupted creations and deletions, and checks that every tenant could be opened: its manifest, its key, and
    * that the two belong to its file. Rejects with the error of the first tenant that could not, naming its file; nothing else
-   * was then written.
+   * was then written. Resolves with what it saw of each tenant's file; with nothing, if tenants have none.
    */
-  start(): Promise<void>
+  start(): Promise<readonly SeenFile[]>
+
+  /** Every tenant, without opening one; in no particular order. */
+  ids(): readonly string[] | Promise<readonly string[]>
 
   /** The tenant exists, durably, when this resolves. @throws `invalid_tenant_id`, `tenant_exists` */
   create(id: string): Promise<TenantInfo>

@@ -28,7 +28,7 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider, turns: Turn
     '/api/tenants/:tenant/documents',
     {
       schema: { params: TenantPath, querystring: NoQuery, body: NewDocument },
-      config: { description: { summary: 'Inserts a document.', answers: { 201: Document } } },
+      config: { description: { summary: 'Inserts a document.', access: 'write', answers: { 201: Document } } },
     },
     async (request, reply) => {
       const store = await tenants.open(request.params.tenant)
@@ -41,7 +41,7 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider, turns: Turn
     ONE,
     {
       schema: { params: DocumentPath, querystring: NoQuery },
-      config: { description: { summary: 'Reads a document.', answers: { 200: Document } } },
+      config: { description: { summary: 'Reads a document.', access: 'read', answers: { 200: Document } } },
     },
     (request, reply) => {
       const { tenant, table, id } = request.params
@@ -55,7 +55,11 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider, turns: Turn
     {
       schema: { params: DocumentPath, querystring: NoQuery, body: DocumentPatch },
       config: {
-        description: { summary: 'Merges fields into a document (RFC 7396).', answers: { 200: Document } },
+        description: {
+          summary: 'Merges fields into a document (RFC 7396).',
+          access: 'write',
+          answers: { 200: Document },
+        },
       },
     },
     async (request, reply) => {
@@ -70,7 +74,7 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider, turns: Turn
     ONE,
     {
       schema: { params: DocumentPath, querystring: NoQuery },
-      config: { description: { summary: 'Deletes a document.', answers: { 204: null } } },
+      config: { description: { summary: 'Deletes a document.', access: 'write', answers: { 204: null } } },
     },
     async (request, reply) => {
       const { tenant, table, id } = request.params
@@ -87,6 +91,7 @@ export function addDocumentRoutes(app: App, tenants: TenantProvider, turns: Turn
       config: {
         description: {
           summary: 'Lists the documents of a table in order of insertion.',
+          access: 'read',
           answers: { 200: DocumentPage },
         },
       },

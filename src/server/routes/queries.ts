@@ -13,6 +13,7 @@ export function addQueryRoutes(app: App, tenants: TenantProvider, turns: Turns):
       config: {
         description: {
           summary: 'Selects the first documents that match every filter.',
+          access: 'read',
           answers: { 200: DocumentList },
         },
       },
@@ -29,7 +30,11 @@ export function addQueryRoutes(app: App, tenants: TenantProvider, turns: Turns):
     {
       schema: { params: TenantPath, querystring: NoQuery, body: PagedQuery },
       config: {
-        description: { summary: 'Selects one page of the documents that match.', answers: { 200: DocumentPage } },
+        description: {
+          summary: 'Selects one page of the documents that match.',
+          access: 'read',
+          answers: { 200: DocumentPage },
+        },
       },
     },
     async (request, reply) => {

@@ -14,6 +14,7 @@ export function addTableSchemaRoutes(app: App, tenants: TenantProvider): void {
       config: {
         description: {
           summary: 'Sets the schema of a table; refused if one of its documents violates it.',
+          access: 'write',
           answers: { 200: TableSchema },
         },
       },
@@ -28,7 +29,9 @@ export function addTableSchemaRoutes(app: App, tenants: TenantProvider): void {
     SCHEMA,
     {
       schema: { params: TablePath, querystring: NoQuery },
-      config: { description: { summary: 'Reads the schema of a table.', answers: { 200: TableSchema } } },
+      config: {
+        description: { summary: 'Reads the schema of a table.', access: 'read', answers: { 200: TableSchema } },
+      },
     },
     async (request, reply) => {
       const store = await tenants.open(request.params.tenant)
@@ -43,6 +46,7 @@ export function addTableSchemaRoutes(app: App, tenants: TenantProvider): void {
       config: {
         description: {
           summary: 'Removes the schema of a table and its indexes; documents stay.',
+          access: 'write',
           answers: { 204: null },
         },
       },

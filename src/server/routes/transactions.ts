@@ -13,7 +13,11 @@ export function addTransactionRoutes(app: App, tenants: TenantProvider): void {
     {
       schema: { params: TenantPath, querystring: NoQuery, body: Transaction },
       config: {
-        description: { summary: 'Runs operations in their order, all or none.', answers: { 200: TransactionResults } },
+        description: {
+          summary: 'Runs operations in their order, all or none.',
+          access: 'write',
+          answers: { 200: TransactionResults },
+        },
       },
     },
     async (request, reply) => {

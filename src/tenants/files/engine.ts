@@ -1,5 +1,6 @@
 /** What a kind of database is to the provider that keeps each tenant in a file of its own. */
 import type { Protected } from '../../encryption/protect.js'
+import type { OpenFile } from '../../encryption/status.js'
 import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
 import type { FileSubject, TenantFamily } from '../../keys/subject.js'
@@ -12,6 +13,8 @@ export interface ServedTenant extends OpenTenant {
   /** Milliseconds since 1970-01-01 UTC, as the file says. */
   readonly createdAt: number
   readonly stats: Omit<TenantStats, 'tenants' | 'openTenants'>
+  /** What only the open handle knows of the file, of engines that know more than the disk shows. */
+  readonly openFile?: OpenFile
   /** Finishes what is queued; `stats` may still be asked for afterwards. */
   close(): Promise<void>
 }

@@ -40,8 +40,8 @@ export class Pool<T> {
   }
 
   /** What is open now. */
-  *opened(): Generator<T> {
-    for (const { opened } of this.#entries.values()) if (opened !== undefined) yield opened
+  *opened(): Generator<[id: string, opened: T]> {
+    for (const [id, { opened }] of this.#entries) if (opened !== undefined) yield [id, opened]
   }
 
   /** The tenant if it is open, for work that is done before control returns to the event loop. */

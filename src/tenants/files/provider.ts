@@ -2,7 +2,7 @@
 import { mapBounded } from '../../encryption/bounded.js'
 import { readDirectoryStatus } from '../../encryption/directory.js'
 import type { RotationEnd } from '../../encryption/settle-rotation.js'
-import type { FileStatus } from '../../encryption/status.js'
+import type { FileStatus, OpenFile, SeenFile } from '../../encryption/status.js'
 import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
 import type { KeyProvider } from '../../keys/provider.js'
@@ -72,12 +72,17 @@ export class FileProvider implements TenantProvider {
     })
   }
 
-  async start(): Promise<void> {
+  async start(): Promise<SeenFile[]> {
     createDirectory(this.#directory)
     this.#engine.start()
     const found = await checkDirectory(this.#engine, this.#directory, this.#encryption?.keys, this.#onRotation)
-    for (const [id, createdAt] of found) this.#add(id, createdAt)
+    for (const { tenant, createdAt } of found) this.#add(tenant, createdAt)
     this.#isServing = true
+    return found.map(({ seen }) => seen)
+  }
+
+  ids(): string[] {
+    return [...this.#tenants.keys()]
   }
 
   async create(id: string): Promise<TenantInfo> {
@@ -121,14 +126,18 @@ export class FileProvider implements TenantProvider {
     return this.#known(parseTenantId(id)).documents
   }
 
-  files(): Promise<FileStatus[]> {
+  async files(): Promise<FileStatus[]> {
     const served = this.#encryption === undefined ? 'plaintext' : 'encrypted'
-    return readDirectoryStatus([{ path: this.#directory, holds: 'tenants' }], served)
+    const files = await readDirectoryStatus([{ path: this.#directory, holds: 'tenants' }], served)
+    const open = new Map<string, OpenFile>()
+    for (const [id, { openFile }] of this.#pool.opened())
+      if (openFile !== undefined) open.set(this.#fileOf(id).path, openFile)
+    return files.map((status) => withOpenFile(status, open.get(status.path)))
   }
 
   stats(): TenantStats {
     const total = { ...this.#closed, queued: 0, queuedBytes: 0 }
-    for (const { stats } of this.#pool.opened()) {
+    for (const [, { stats }] of this.#pool.opened()) {
       const { commits, requests, queued, queuedBytes } = stats
       total.commits += commits
       total.requests += requests
@@ -198,6 +207,10 @@ export class FileProvider implements TenantProvider {
   #requireOpen(): void {
     if (!this.#isServing) throw new NimbusError('shutting_down', 'the tenants are not being served')
   }
+}
+
+function withOpenFile(status: FileStatus, open: OpenFile | undefined): FileStatus {
+  return open === undefined ? status : { ...status, open }
 }
 
 function decodeTenant(after: string): string {

@@ -4,19 +4,25 @@ import { join } from 'node:path'
 import { mapBounded } from '../../encryption/bounded.js'
 import { checkPlain, checkProtected, checkWithoutKey } from '../../encryption/check.js'
 import { contentsOf, readFileHead } from '../../encryption/head.js'
+import { type SeenFile, seenFile } from '../../encryption/status.js'
 import type { SettleOptions } from '../../encryption/settle.js'
 import { NimbusError, fromSystemError } from '../../errors.js'
 import type { KeyProvider } from '../../keys/provider.js'
 import { isTenantId, servedName } from '../../keys/subject.js'
 import { exists, fileOfManifestPath, manifestPathOf } from '../../manifest/file.js'
+import type { Manifest } from '../../manifest/manifest.js'
 import { removeFileDurably } from '../../native.js'
 import type { Engine, TenantSubject } from './engine.js'
 import { DELETING_SUFFIX, removeMarked } from './tenant-file.js'
 
 const FILES_AT_A_TIME = 16
 
-/** When each tenant was created, in milliseconds; not known of a plain one before it is opened. */
-export type FoundTenants = Map<string, number | undefined>
+export interface FoundTenant {
+  readonly tenant: string
+  /** In milliseconds; not known of a plain one before it is opened. */
+  readonly createdAt: number | undefined
+  readonly seen: SeenFile
+}
 
 /**
  * No tenant of this directory is open: data files are opened and closed here, which would drop SQLite's locks.
@@ -28,7 +34,7 @@ export async function checkDirectory(
   directory: string,
   keys: KeyProvider | undefined,
   onRotation?: SettleOptions['onRotation'],
-): Promise<FoundTenants> {
+): Promise<FoundTenant[]> {
   await settleMarked(engine, directory)
   const names = await namesIn(directory)
   if (keys === undefined) refuseManifests(directory, names)
@@ -36,12 +42,12 @@ export async function checkDirectory(
   const checked = await mapBounded(tenants, FILES_AT_A_TIME, async (tenant) => {
     const subject = { family: engine.family, tenant }
     const path = join(directory, servedName(subject))
-    if (keys !== undefined) return { tenant, ...(await checkEncrypted(path, subject, keys, { onRotation })) }
+    if (keys !== undefined) return checkEncrypted(path, subject, keys, { onRotation })
     await checkPlain(path, subject)
     await engine.checkHead(path)
-    return { tenant, isThere: true, createdAt: undefined }
+    return { tenant, createdAt: undefined, seen: seenFile(subject, undefined) }
   })
-  return new Map(checked.filter(({ isThere }) => isThere).map(({ tenant, createdAt }) => [tenant, createdAt]))
+  return checked.filter((found) => found !== undefined)
 }
 
 /**
@@ -76,12 +82,21 @@ async function checkEncrypted(
   subject: TenantSubject,
   keys: KeyProvider,
   options: SettleOptions,
-): Promise<{ isThere: boolean; createdAt: number | undefined }> {
-  const found = keys.isRemote === true ? await checkWithoutKey(path, subject, keys) : undefined
-  if (found !== undefined) return { isThere: true, createdAt: Date.parse(found.createdAt) }
+): Promise<FoundTenant | undefined> {
+  const unopened = keys.isRemote === true ? await checkWithoutKey(path, subject, keys) : undefined
+  if (unopened !== undefined) return foundTenant(subject, unopened)
   const file = await checkProtected(path, subject, keys, options)
-  file?.dek.close()
-  return { isThere: file !== undefined, createdAt: file && Date.parse(file.manifest.createdAt) }
+  if (file === undefined) return undefined
+  file.dek.close()
+  return foundTenant(subject, file.manifest)
+}
+
+function foundTenant(subject: TenantSubject, manifest: Manifest): FoundTenant {
+  return {
+    tenant: subject.tenant,
+    createdAt: Date.parse(manifest.createdAt),
+    seen: seenFile(subject, manifest),
+  }
 }
 
 /** The tenant whose data file or manifest this is, by its name; none for any other file. */

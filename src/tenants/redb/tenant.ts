@@ -1,4 +1,5 @@
 /** One open tenant in a redb file: who waits for whom, and which errors come of what the file says. */
+import { type OpenFile, openFileOf } from '../../encryption/status.js'
 import type { KvStore } from '../../native.js'
 import type { Operation, OperationResult, StoredDocument } from '../contract.js'
 import { schemaOf } from '../documents.js'
@@ -59,6 +60,10 @@ export class RedbTenant implements ServedTenant {
   get stats(): Writer['stats'] {
     const { commits, requests, ...waiting } = this.#writer.stats
     return { commits: commits + this.#commits, requests: requests + this.#commits, ...waiting }
+  }
+
+  get openFile(): OpenFile {
+    return openFileOf(this.#store.stats)
   }
 
   async close(): Promise<void> {
