@@ -104,6 +104,20 @@ export class KvStore {
     )
   }
 
+  /** As `open`, on a native thread: a file that was not closed is read whole before it can be used. */
+  static async openAsync({ path, mode, encryption }: KvOptions): Promise<KvStore> {
+    const requests = new Requests<Addon.NativeKvCompletion>()
+    const options = { path, create: mode === 'create', ...encryption }
+    const opening: Addon.NativeKvOpening[] = []
+    await requests.make((id) => opening.push(addon.NativeKvOpening.begin(id, options, requests.settle)))
+    const [opened] = opening
+    if (opened === undefined) throw new TypeError('an opening that has not begun has no end')
+    return new KvStore(
+      guard(() => opened.take()),
+      requests,
+    )
+  }
+
   /** As of the last commit. A table that was never made is empty. */
   get(table: string, key: Uint8Array): Uint8Array | undefined {
     return get(this.#store, table, key)
