@@ -85,6 +85,23 @@ export declare class MasterKey {
   close(): void
 }
 
+/** A file that a native thread opens: one that was not closed is read whole before it can be used. */
+export declare class NativeKvOpening {
+  /**
+   * Begins. `onCompleted` is told by `id` when the file is open, or what failed, as `NativeKvStore.open` would; and it is
+   * that of the store.
+   *
+   * Errors: `closed_handle`, `invalid_argument`.
+   */
+  static begin(id: number, options: NativeKvOptions, onCompleted: (completions: Array<NativeKvCompletion>) => void): NativeKvOpening
+  /**
+   * The open store, once.
+   *
+   * Errors: `closed_handle`.
+   */
+  take(): NativeKvStore
+}
+
 /** One state of a store. */
 export declare class NativeKvSnapshot {
   /**

@@ -78,7 +78,7 @@ async function openLocked(options: OpenOptions, lock: FileLock): Promise<KvStore
     })
   }
   await checkPlain(path, { family: 'control_plane' })
-  return KvStore.open({ path, lock, mode: await modeOf(options) })
+  return KvStore.openAsync({ path, lock, mode: await modeOf(options) })
 }
 
 async function openWithKey(options: OpenOptions, dek: Dek, lock: FileLock): Promise<KvStore> {
@@ -92,7 +92,7 @@ async function openWithKey(options: OpenOptions, dek: Dek, lock: FileLock): Prom
   }
   const mode = await modeOf(options)
   if (mode === 'create') {
-    return KvStore.open({ path, lock, mode, encryption: { dek, fileId: randomBytes(16), generation: GENERATION } })
+    return KvStore.openAsync({ path, lock, mode, encryption: { dek, fileId: randomBytes(16), generation: GENERATION } })
   }
   const head = await readFileHead(path)
   if (contentsOf(head) === 'plaintext') {
@@ -103,7 +103,7 @@ async function openWithKey(options: OpenOptions, dek: Dek, lock: FileLock): Prom
   }
   const [fileId] = head === undefined ? [] : sealedFileIds(head)
   if (fileId === undefined) throw new NimbusError('file_corrupt', `${path} is not a sealed redb file`, { path })
-  return KvStore.open({ path, lock, mode, encryption: { dek, fileId, generation: GENERATION } })
+  return KvStore.openAsync({ path, lock, mode, encryption: { dek, fileId, generation: GENERATION } })
 }
 
 async function openWithProvider(options: OpenOptions, provider: KeyProvider, lock: FileLock): Promise<KvStore> {
@@ -119,7 +119,7 @@ async function openWithProvider(options: OpenOptions, provider: KeyProvider, loc
   if (file === undefined)
     return createWithManifest(await createProtected(path, subject, provider, 'sealed-redb-1'), lock)
   try {
-    return openProtected(file, 'open', lock)
+    return await openProtected(file, 'open', lock)
   } finally {
     file.dek.close()
   }
@@ -128,7 +128,7 @@ async function openWithProvider(options: OpenOptions, provider: KeyProvider, loc
 /** After a failure the manifest says `creating`: the next opening takes away whatever is there. The lock is gone with the store. */
 async function createWithManifest(file: Protected, lock: FileLock): Promise<KvStore> {
   try {
-    const store = openProtected(file, 'create', lock)
+    const store = await openProtected(file, 'create', lock)
     try {
       await markActive(file)
     } catch (error) {
@@ -141,8 +141,12 @@ async function createWithManifest(file: Protected, lock: FileLock): Promise<KvSt
   }
 }
 
-function openProtected({ path, dek, fileId, manifest }: Protected, mode: 'open' | 'create', lock: FileLock): KvStore {
-  return KvStore.open({ path, mode, lock, encryption: { dek, fileId, generation: manifest.current.generation } })
+async function openProtected(
+  { path, dek, fileId, manifest }: Protected,
+  mode: 'open' | 'create',
+  lock: FileLock,
+): Promise<KvStore> {
+  return KvStore.openAsync({ path, mode, lock, encryption: { dek, fileId, generation: manifest.current.generation } })
 }
 
 async function modeOf({ path, mode }: OpenOptions): Promise<'open' | 'create'> {

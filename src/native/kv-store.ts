@@ -97,11 +97,23 @@ export class KvStore {
    * Holds `<path>.nimbus-lock` until it is closed. Throws `data_missing`, `target_exists`, `file_corrupt`, `key_wrong`,
    * `file_busy` (with the owner's pid), `disk_full`, `data_dir_unwritable`, `io_error`.
    */
-  static open({ path, mode, encryption, lock }: KvOptions): KvStore {
+  static open(options: KvOptions): KvStore {
     const requests = new Requests<Addon.NativeKvCompletion>()
-    const options = { path, create: mode === 'create', ...encryption, ...(lock === undefined ? {} : { lock }) }
     return new KvStore(
-      guard(() => addon.NativeKvStore.open(options, requests.settle)),
+      guard(() => addon.NativeKvStore.open(optionsOf(options), requests.settle)),
+      requests,
+    )
+  }
+
+  /** As `open`, on a native thread: a file that was not closed is read whole before it can be used. */
+  static async openAsync(options: KvOptions): Promise<KvStore> {
+    const requests = new Requests<Addon.NativeKvCompletion>()
+    const opening: Addon.NativeKvOpening[] = []
+    await requests.make((id) => opening.push(addon.NativeKvOpening.begin(id, optionsOf(options), requests.settle)))
+    const [opened] = opening
+    if (opened === undefined) throw new TypeError('an opening that has not begun has no end')
+    return new KvStore(
+      guard(() => opened.take()),
       requests,
     )
   }
@@ -156,6 +168,10 @@ export class KvStore {
   async close(): Promise<void> {
     await this.#requests.make((id) => this.#store.close(id))
   }
+}
+
+function optionsOf({ path, mode, encryption, lock }: KvOptions): Addon.NativeKvOptions {
+  return { path, create: mode === 'create', ...encryption, ...(lock === undefined ? {} : { lock }) }
 }
 
 /** One state of a store. */

@@ -4,16 +4,18 @@
 
 mod values;
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use napi::Env;
 use napi::bindgen_prelude::{Function, Uint8ArraySlice};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
-use nimbus_redb::engine::{Completion, Durability, Operations, Store, Task, View, split};
+use nimbus_redb::engine::{Completion, Durability, EngineError, Operations, Outcome, Sink, Store, Task, View, split};
+use nimbus_threads::pool;
 
 use self::values::{
-    NativeKvCompletion, NativeKvOptions, NativeKvRange, NativeKvStats, NativeKvWrite, NativePacked, open_options,
+    NativeKvCompletion, NativeKvOptions, NativeKvRange, NativeKvStats, NativeKvWrite, NativePacked, Request,
 };
 use crate::failure::{NativeFailure, throw};
 
@@ -33,27 +35,15 @@ impl NativeKvStore {
     #[napi(factory, catch_unwind)]
     pub fn open(
         env: Env,
-        mut options: NativeKvOptions,
+        options: NativeKvOptions,
         #[napi(ts_arg_type = "(completions: Array<NativeKvCompletion>) => void")] on_completed: Function<
             Vec<NativeKvCompletion>,
             (),
         >,
     ) -> napi::Result<Self> {
-        let lock = options.lock.as_mut().map(|lock| lock.hand_over(env)).transpose()?;
-        let options = open_options(env, &options)?;
-        // Weak: `src/native.ts` keeps the event loop alive while requests are under way, and only then.
-        let callback = on_completed
-            .build_threadsafe_function::<Vec<Completion>>()
-            .weak::<true>()
-            .build_callback(|context| {
-                let completions = context.value.into_iter().map(NativeKvCompletion::from);
-                Ok(completions.collect::<Vec<_>>())
-            })?;
-        let sink = Arc::new(move |completions| {
-            // Refused only when the environment is going away, and with it everybody who waits.
-            let _ = callback.call(completions, ThreadsafeFunctionCallMode::NonBlocking);
-        });
-        let store = Store::open(&options, lock, sink).map_err(|error| throw(env, error))?;
+        let request = Request::from_options(env, options)?;
+        let sink = sink_to(on_completed)?;
+        let store = request.open(sink).map_err(|error| throw(env, error))?;
         Ok(Self { store })
     }
 
@@ -155,6 +145,59 @@ impl NativeKvStore {
     }
 }
 
+/// A file that a native thread opens: one that was not closed is read whole before it can be used.
+#[napi]
+pub struct NativeKvOpening {
+    opened: Arc<Mutex<Option<Store>>>,
+}
+
+#[napi]
+impl NativeKvOpening {
+    /// Begins. `onCompleted` is told by `id` when the file is open, or what failed, as `NativeKvStore.open` would; and it is
+    /// that of the store.
+    ///
+    /// Errors: `closed_handle`, `invalid_argument`.
+    #[napi(factory, catch_unwind)]
+    pub fn begin(
+        env: Env,
+        id: u32,
+        options: NativeKvOptions,
+        #[napi(ts_arg_type = "(completions: Array<NativeKvCompletion>) => void")] on_completed: Function<
+            Vec<NativeKvCompletion>,
+            (),
+        >,
+    ) -> napi::Result<Self> {
+        let request = Request::from_options(env, options)?;
+        let path = request.path().to_owned();
+        let sink = sink_to(on_completed)?;
+        let opened = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&opened);
+        pool::WRITERS.run(move || {
+            let store = catch_unwind(AssertUnwindSafe(|| request.open(Arc::clone(&sink))));
+            let store = store.unwrap_or(Err(EngineError::Panicked { path }));
+            let outcome = match store {
+                Ok(store) => {
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(store);
+                    Outcome::Done
+                }
+                Err(error) => Outcome::Failed(Arc::new(error)),
+            };
+            sink(vec![Completion { id, outcome }]);
+        });
+        Ok(Self { opened })
+    }
+
+    /// The open store, once.
+    ///
+    /// Errors: `closed_handle`.
+    #[napi(catch_unwind)]
+    pub fn take(&self, env: Env) -> napi::Result<NativeKvStore> {
+        let store = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let store = store.ok_or_else(|| throw(env, NativeFailure::closed_handle("store")))?;
+        Ok(NativeKvStore { store })
+    }
+}
+
 /// One state of a store.
 #[napi]
 pub struct NativeKvSnapshot {
@@ -207,6 +250,22 @@ impl NativeKvSnapshot {
             .as_ref()
             .ok_or_else(|| throw(env, NativeFailure::closed_handle("snapshot")))
     }
+}
+
+/// Finished requests go to JavaScript's callback.
+fn sink_to(on_completed: Function<Vec<NativeKvCompletion>, ()>) -> napi::Result<Sink> {
+    // Weak: `src/native.ts` keeps the event loop alive while requests are under way, and only then.
+    let callback = on_completed
+        .build_threadsafe_function::<Vec<Completion>>()
+        .weak::<true>()
+        .build_callback(|context| {
+            let completions = context.value.into_iter().map(NativeKvCompletion::from);
+            Ok(completions.collect::<Vec<_>>())
+        })?;
+    Ok(Arc::new(move |completions| {
+        // Refused only when the environment is going away, and with it everybody who waits.
+        let _ = callback.call(completions, ThreadsafeFunctionCallMode::NonBlocking);
+    }))
 }
 
 #[expect(

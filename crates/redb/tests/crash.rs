@@ -142,6 +142,23 @@ fn plans() -> Vec<(Plan, u64)> {
         ),
         (
             Plan {
+                name: "several groups, so entries away from home",
+                filled: true,
+                ..half
+            },
+            20,
+        ),
+        (
+            Plan {
+                name: "several groups, kill -9, then a power cut",
+                filled: true,
+                kills: true,
+                ..half
+            },
+            20,
+        ),
+        (
+            Plan {
                 name: "cuts within recovery",
                 nested: 2,
                 ..half
@@ -189,6 +206,14 @@ fn without_the_verification_of_the_newest_record_databases_are_lost() {
 #[test]
 fn without_barriers_databases_are_lost() {
     let outcome = simulate::<RaisesNoBarriers>(&plans()[4].0, 20, 4);
+    assert!(outcome.failures.len() > 10);
+}
+
+#[test]
+fn without_checkpoints_of_entries_away_from_home_databases_are_lost() {
+    let (several_groups, _) = plans()[7];
+    assert!(several_groups.filled);
+    let outcome = simulate::<ClaimsCheckpoints>(&several_groups, 3, 4);
     assert!(outcome.failures.len() > 10);
 }
 

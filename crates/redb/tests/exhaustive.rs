@@ -109,6 +109,31 @@ fn cut_off() -> Vec<Step> {
     ]
 }
 
+/// Small commits in several groups, whose entries stay away from home: only the records say what changed, here and after a
+/// kill and an opening.
+fn entries_away() -> Vec<Step> {
+    vec![
+        SetLen(400),
+        Write(130, 1),
+        Write(300, 1),
+        Commit(pages(&[(130, 1), (300, 1)])),
+        Write(131, 2),
+        Commit(pages(&[(131, 2), (300, 1)])),
+        Write(130, 3),
+        Commit(pages(&[(130, 3), (131, 2)])),
+        Write(300, 4),
+        Write(1, 4),
+        Commit(pages(&[(1, 4), (130, 3), (300, 4)])),
+        Write(131, 5),
+        Commit(pages(&[(1, 4), (131, 5)])),
+        Kill,
+        Write(301, 6),
+        Commit(pages(&[(1, 4), (131, 5), (301, 6)])),
+        Write(130, 7),
+        Commit(pages(&[(130, 7), (301, 6)])),
+    ]
+}
+
 struct Recorded {
     disk: SimDisk,
     base: Vec<u8>,
@@ -269,13 +294,14 @@ fn replay(image: &mut Vec<u8>, event: &Event, part: std::ops::Range<usize>) {
     }
 }
 
-fn all_scripts() -> [(&'static str, Vec<Step>, Tuning); 5] {
+fn all_scripts() -> [(&'static str, Vec<Step>, Tuning); 6] {
     [
         ("six commits", six_commits(), tuning(64, 16)),
         ("six commits with early writes", six_commits(), tuning(1, 16)),
         ("killed before the sync", killed_before_the_sync(), tuning(1, 16)),
         ("evicted early", evicted_early(), tuning(1, 16)),
         ("cut off", cut_off(), tuning(64, 16)),
+        ("entries away", entries_away(), tuning(64, 16)),
     ]
 }
 
@@ -322,6 +348,12 @@ mutation!(
 );
 mutation!(raising_no_barriers_is_noticed, RaisesNoBarriers, RAISES_BARRIERS, 3);
 mutation!(claiming_checkpoints_is_noticed, ClaimsCheckpoints, CHECKPOINTS_FIRST, 0);
+mutation!(
+    claiming_checkpoints_of_entries_away_is_noticed,
+    ClaimsCheckpoints,
+    CHECKPOINTS_FIRST,
+    5
+);
 mutation!(
     truncating_before_the_record_is_noticed,
     TruncatesFirst,

@@ -23,7 +23,7 @@ const redb: Engine = {
   },
 
   async layOut(path, key, createdAtMs) {
-    const store = openStore(path, 'create', key)
+    const store = await openStore(path, 'create', key)
     try {
       await store.write([layoutOperation(createdAtMs)])
     } finally {
@@ -32,7 +32,7 @@ const redb: Engine = {
   },
 
   async open(path, key) {
-    const store = openStore(path, 'open', key)
+    const store = await openStore(path, 'open', key)
     try {
       return await RedbTenant.load(store, path)
     } catch (error) {
@@ -46,7 +46,7 @@ const redb: Engine = {
   },
 }
 
-function openStore(path: string, mode: 'open' | 'create', key: Protected | undefined): KvStore {
+function openStore(path: string, mode: 'open' | 'create', key: Protected | undefined): Promise<KvStore> {
   const encryption = key && { dek: key.dek, fileId: key.fileId, generation: key.manifest.current.generation }
-  return KvStore.open({ path, mode, encryption })
+  return KvStore.openAsync({ path, mode, encryption })
 }

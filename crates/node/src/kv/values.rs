@@ -1,14 +1,15 @@
 //! What crosses between JavaScript and a key-value store: options, ranges and writes in, pairs, facts and completions out.
 
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, ClassInstance, Uint8Array, Uint32Array};
 use napi_derive::napi;
 use nimbus_redb::SealedStats;
 use nimbus_redb::engine::{
-    Completion, Direction, Encryption, Limit, Mode, Options, Outcome, Packed, Range, StoreStats,
+    Completion, CopyKey, Direction, Encryption, EngineError, Limit, Mode, Options, Outcome, Packed, Range, Sink, Store,
+    StoreStats,
 };
 
 use crate::disk::FileLock;
@@ -140,31 +141,65 @@ pub struct NativeKvStats {
     pub sealed: Option<NativeSealedStats>,
 }
 
-pub(super) fn open_options<'a>(env: Env, options: &'a NativeKvOptions<'_>) -> napi::Result<Options<'a>> {
-    let encryption = match (&options.dek, &options.file_id, &options.generation) {
-        (None, None, None) => None,
-        (Some(dek), Some(file_id), Some(generation)) => {
-            let (negative, dek_generation, lossless) = generation.get_u64();
-            if negative || !lossless {
-                return Err(throw(env, NativeFailure::invalid_argument("a generation has 64 bits")));
+/// What a file is opened with, kept by whoever opens it, on whatever thread.
+pub(super) struct Request {
+    path: PathBuf,
+    mode: Mode,
+    key: Option<CopyKey>,
+    lock: Option<nimbus_disk::FileLock>,
+}
+
+impl Request {
+    /// Takes the lock over, whatever becomes of the rest.
+    pub(super) fn from_options(env: Env, mut options: NativeKvOptions<'_>) -> napi::Result<Self> {
+        let lock = options.lock.as_mut().map(|lock| lock.hand_over(env)).transpose()?;
+        let key = match (&options.dek, &options.file_id, &options.generation) {
+            (None, None, None) => None,
+            (Some(dek), Some(file_id), Some(generation)) => {
+                let (negative, dek_generation, lossless) = generation.get_u64();
+                if negative || !lossless {
+                    return Err(throw(env, NativeFailure::invalid_argument("a generation has 64 bits")));
+                }
+                Some(CopyKey {
+                    dek: dek.shared(env)?,
+                    file_id: file_id_of(env, file_id)?,
+                    dek_generation,
+                })
             }
-            Some(Encryption {
-                dek: dek.open(env)?,
-                file_id: file_id_of(env, file_id)?,
-                dek_generation,
-            })
+            _ => {
+                let message = "dek, fileId and generation are given together or not at all";
+                return Err(throw(env, NativeFailure::invalid_argument(message)));
+            }
+        };
+        Ok(Self {
+            path: PathBuf::from(&options.path),
+            mode: if options.create { Mode::Create } else { Mode::Open },
+            key,
+            lock,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn open(mut self, sink: Sink) -> Result<Store, EngineError> {
+        let lock = self.lock.take();
+        Store::open(&self.options(), lock, sink)
+    }
+
+    fn options(&self) -> Options<'_> {
+        Options {
+            path: self.path.clone(),
+            mode: self.mode,
+            encryption: self.key.as_ref().map(|key| Encryption {
+                dek: &key.dek,
+                file_id: key.file_id,
+                dek_generation: key.dek_generation,
+            }),
+            cache_bytes: 0, // a store has its own from the budget
         }
-        _ => {
-            let message = "dek, fileId and generation are given together or not at all";
-            return Err(throw(env, NativeFailure::invalid_argument(message)));
-        }
-    };
-    Ok(Options {
-        path: PathBuf::from(&options.path),
-        mode: if options.create { Mode::Create } else { Mode::Open },
-        encryption,
-        cache_bytes: 0, // a store has its own from the budget
-    })
+    }
 }
 
 impl From<NativeKvRange> for Range {

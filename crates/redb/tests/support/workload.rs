@@ -4,9 +4,11 @@ use nimbus_redb::Tuning;
 use nimbus_redb::format::Layout;
 use nimbus_redb::sealed::Protocol;
 use nimbus_test_support::{Cut, Event, Rng, Sector, SimDisk};
-use redb::Durability;
+use redb::{Durability, TableDefinition};
 
 use super::{Base, Pairs, TABLE, create, open, pairs};
+
+const FILLER: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("filler");
 
 /// What a run does, and on what.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +22,8 @@ pub struct Plan {
     pub kills: bool,
     /// Cuts within the recovery of a cut, this deep.
     pub nested: usize,
+    /// Whether the file begins with more pages than one group has, so that what changes lies in several.
+    pub filled: bool,
 }
 
 impl Plan {
@@ -32,6 +36,7 @@ impl Plan {
             transactions: 12,
             kills: false,
             nested: 0,
+            filled: false,
         }
     }
 }
@@ -57,7 +62,11 @@ pub struct Run {
 pub fn run<P: Protocol>(plan: &Plan, seed: u64) -> Result<Run, String> {
     let mut rng = Rng::new(seed);
     let disk = SimDisk::holding(Vec::new());
-    drop(create::<_, P>(disk.clone(), plan.tuning, plan.cache_bytes));
+    let new = create::<_, P>(disk.clone(), plan.tuning, plan.cache_bytes);
+    if plan.filled {
+        fill(&new.redb, &mut rng).map_err(|error| error.to_string())?;
+    }
+    drop(new);
     let mut run = Run {
         base: disk.image(),
         states: vec![Pairs::new()],
@@ -118,6 +127,18 @@ pub fn run<P: Protocol>(plan: &Plan, seed: u64) -> Result<Run, String> {
         run.acknowledge(settled);
     }
     Ok(run)
+}
+
+/// 180 pages of another table.
+fn fill(redb: &redb::Database, rng: &mut Rng) -> Result<(), redb::Error> {
+    let write = redb.begin_write()?;
+    {
+        let mut table = write.open_table(FILLER)?;
+        for number in 0..540_u64 {
+            table.insert(number, rng.bytes(1200).as_slice())?;
+        }
+    }
+    Ok(write.commit()?)
 }
 
 impl Run {
