@@ -12,6 +12,7 @@ import { milliseconds, printTables } from './harness/tables.mjs'
 /** Each module exports `run(options)`, which answers with `{ figures, tables }`: everything measured, and what is printed of it. */
 const benchmarks = {
   aead: () => import('./aead/run.mjs'),
+  redb: () => import('./redb/run.mjs'),
   'group-commit': () => import('./server/group-commit.mjs'),
   encryption: () => import('./server/encryption.mjs'),
   'point-read': () => import('./server/point-read.mjs'),

@@ -1,5 +1,5 @@
-//! What sealing costs: commits and reads of a sealed and a plain database, by turns in one run, and the page cipher.
-//! `cargo run --release -p nimbus-redb --example cost [directory] [pairs]`
+//! What sealing costs: commits, opens and reads of a sealed and a plain database, by turns in one run, and the page cipher.
+//! Prints one JSON object. `cargo run --release -p nimbus-redb --example cost [directory] [pairs]`; `npm run bench -- redb`
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -63,15 +63,12 @@ fn median(times: &mut [Duration]) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e6
 }
 
-fn report(what: &str, plain: &mut [Duration], sealed: &mut [Duration], per: f64) {
+fn measure(what: &str, plain: &mut [Duration], sealed: &mut [Duration], per: f64) -> String {
     let (plain, sealed) = (median(plain) / per, median(sealed) / per);
-    println!(
-        "{what}: plain {plain:.2} us, sealed {sealed:.2} us, plain/sealed {:.2}",
-        plain / sealed
-    );
+    format!(r#"{{"what":"{what}","plain_us":{plain:.3},"sealed_us":{sealed:.3}}}"#)
 }
 
-fn cipher(dek: &Dek) {
+fn cipher(dek: &Dek) -> String {
     let keys = dek.redb_keys(&FILE, &RedbBinding([0; 24]));
     let (mut page, nonce, aad) = (vec![7; 4096], [1; 12], [0; 16]);
     let rounds = 20_000;
@@ -88,11 +85,38 @@ fn cipher(dek: &Dek) {
         keys.pages().open_in_place(&nonce, &aad, &mut page, &tag).unwrap();
     }
     let per_page = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(rounds);
-    println!(
-        "page cipher: seal {:.2} us, open {:.2} us a page",
+    let opening = start.elapsed();
+    format!(
+        r#"{{"seal_us":{:.3},"open_us":{:.3}}}"#,
         per_page(sealing),
-        per_page(start.elapsed())
-    );
+        per_page(opening)
+    )
+}
+
+/// Opens of a closed file that the system no longer has in memory.
+fn opens(paths: &[PathBuf; 2], keys: [Option<&Dek>; 2]) -> String {
+    let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
+    for round in 0..21 {
+        for which in [round % 2, 1 - round % 2] {
+            forget(&paths[which]);
+            let start = Instant::now();
+            let database = open(&paths[which], Mode::Open, keys[which], 64 << 20);
+            times[which].push(start.elapsed());
+            database.close().unwrap();
+        }
+    }
+    let [plain, sealed] = &mut times;
+    measure("cold open of a closed file", plain, sealed, 1.0)
+}
+
+/// Has the system let go of the file's pages.
+fn forget(path: &Path) {
+    std::fs::File::open(path).unwrap().sync_all().unwrap();
+    let advised = std::process::Command::new("dd")
+        .arg(format!("if={}", path.display()))
+        .args(["of=/dev/null", "iflag=nocache", "count=0", "status=none"])
+        .status();
+    assert!(advised.unwrap().success());
 }
 
 fn main() {
@@ -100,7 +124,8 @@ fn main() {
     let directory = PathBuf::from(arguments.next().unwrap_or_else(|| ".".to_owned()));
     let pairs: u64 = arguments.next().map_or(200_000, |text| text.parse().unwrap());
     let dek = Dek::generate().unwrap();
-    cipher(&dek);
+    let page = cipher(&dek);
+    let mut measures = Vec::new();
     let paths = ["plain", "sealed"].map(|name| directory.join(format!("nimbus-cost-{name}.redb")));
     let keys = [None, Some(&dek)];
     let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
@@ -112,7 +137,7 @@ fn main() {
         database
     });
     let [plain, sealed] = &mut times;
-    report("5,000-row commits, growing file", plain, sealed, 1.0);
+    measures.push(measure("5,000-row commits, growing file", plain, sealed, 1.0));
     for (what, rows, rounds) in [("1-row commits", 1, 400), ("1,000-row commits", 1000, 40)] {
         let mut times: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
         for round in 0..rounds {
@@ -122,7 +147,7 @@ fn main() {
             }
         }
         let [plain, sealed] = &mut times;
-        report(what, plain, sealed, 1.0);
+        measures.push(measure(what, plain, sealed, 1.0));
     }
     for (what, cache_bytes) in [
         ("gets, all in redb's cache", 1 << 30),
@@ -141,12 +166,21 @@ fn main() {
             }
         }
         let [plain, sealed] = &mut times;
-        report(what, plain, sealed, 20_000.0);
+        measures.push(measure(what, plain, sealed, 20_000.0));
         for (database, path) in copies {
             database.close().unwrap();
             std::fs::remove_file(path).unwrap();
         }
     }
+    for database in databases {
+        database.close().unwrap();
+    }
+    measures.push(opens(&paths, keys));
+    let file_bytes = std::fs::metadata(&paths[1]).unwrap().len();
+    println!(
+        r#"{{"file_bytes":{file_bytes},"page":{page},"measures":[{}]}}"#,
+        measures.join(",")
+    );
     for path in &paths {
         std::fs::remove_file(path).unwrap();
     }
