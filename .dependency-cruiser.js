@@ -1,6 +1,7 @@
 /**
  * The arrows between the rooms of src/, all pointing down:
- * cli -> server -> {tenants, secrets, control} -> encryption -> {keys, manifest} -> native; sqlite, kv -> native.
+ * cli -> server -> {tenants, secrets, control} -> encryption -> {keys, manifest} -> native; kv -> encryption, since a store may
+ * have its key from a provider; sqlite -> native.
  * A room may use its own files, every room below it, and the leaves; nothing else.
  */
 
@@ -14,7 +15,7 @@ const below = {
   keys: ['manifest'],
   manifest: ['keys'],
   sqlite: [],
-  kv: [],
+  kv: ['encryption', 'keys', 'manifest'],
 }
 
 const rooms = Object.entries(below).map(([room, lower]) => ({

@@ -113,7 +113,7 @@ export default tseslint.config(
   },
   {
     // Plain Node scripts without dependencies; they print, and tsc checks their types.
-    files: ['scripts/**/*.mjs', 'bench/**/*.mjs', '__test__/**/*.mjs', '*.js'],
+    files: ['scripts/**/*.mjs', 'bench/**/*.mjs', 'examples/**/*.mjs', '__test__/**/*.mjs', '*.js'],
     languageOptions: {
       globals: Object.fromEntries(
         [

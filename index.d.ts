@@ -10,6 +10,13 @@ export declare class Dek {
    */
   static generate(): Dek
   /**
+   * A DEK of 32 bytes that the caller keeps. They are copied into locked memory; `key` stays as it is, to be wiped by whoever
+   * made it.
+   *
+   * Errors: `invalid_argument` for another length or 32 zero bytes.
+   */
+  static given(key: Uint8Array): Dek
+  /**
    * A public value (32 bytes) that only this DEK has under this salt (32 bytes).
    *
    * Errors: `closed_handle`, `invalid_argument`.
@@ -446,6 +453,8 @@ export interface NativeKvOptions {
   fileId?: Uint8Array
   /** The generation of the DEK, for a new file. */
   generation?: bigint
+  /** The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on. */
+  lock?: FileLock
 }
 
 /** The pairs that are asked for. */
@@ -675,6 +684,21 @@ export declare function sealOpens(file: NativeRedbFile, everyPage: boolean, onEv
 /** Sets the page-cache budget of all open stores together, and the most that one may have, in bytes. */
 export declare function setPageCacheBudget(totalBytes: number, storeBytes: number): void
 
+/**
+ * Moves a data key of 32 bytes into locked memory: they are zeros in `bytes` afterwards, whatever the outcome.
+ *
+ * Errors: `invalid_argument` for another length; `key_malformed` for zeros.
+ */
+export declare function takeDataKey(bytes: Uint8Array): WrappingKey
+
+/**
+ * Moves the data key out of the JSON answer of a KMS: `Plaintext` is the empty string afterwards. Nothing if there is no such
+ * member.
+ *
+ * Errors: `kms_message` with `reason`; the whole answer is zeros then.
+ */
+export declare function takeKeyFromKmsAnswer(answer: Uint8Array): WrappingKey | null
+
 /** What became of a wrapped DEK. */
 export interface UnwrapOutcome {
   /** `opened`; `other_key` if another wrapping key made it; `altered` if this one did and something was changed since. */
@@ -698,3 +722,9 @@ export declare function verifyRedb(file: NativeRedbFile, onEvent: (event: Native
  * `io_error`.
  */
 export declare function verifySqlite(file: NativeDatabaseFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
+ * Overwrites the stack below the caller's frame, where functions that have returned may have left a key: Node's TLS passes what it
+ * decrypts through an array of 16 KiB there. To be called from the event loop, not from within the reading of a socket.
+ */
+export declare function wipeStack(): void

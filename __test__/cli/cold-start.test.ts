@@ -26,12 +26,17 @@ it('nimbus encryption status starts about as fast as Node does', async () => {
   expect(Math.min(...status) - Math.min(...node)).toBeLessThan(80)
 })
 
-it('nimbus encryption status loads no server and no schema library', () => {
-  const { env } = newHome()
-  const { stderr } = spawnSync(process.execPath, [MAIN, 'encryption', 'status'], {
-    env: { ...env, NODE_DEBUG: 'esm,module' },
-    encoding: 'utf8',
-  })
-  expect(stderr).toContain('encryption-status.js')
-  for (const name of ['fastify', 'typebox', 'pino', 'ajv']) expect(stderr).not.toContain(`node_modules/${name}`)
-})
+it.each([[{}], [{ NIMBUS_ENCRYPTION_KEY_PROVIDER: 'aws-kms', NIMBUS_ENCRYPTION_AWS_KMS_KEY_ID: 'alias/demo' }]])(
+  'nimbus encryption status loads no server, no schema library and no SDK, with %o',
+  (settings) => {
+    const { NIMBUS_DATA_DIR, ...local } = newHome().env
+    const keys = 'NIMBUS_ENCRYPTION_KEY_PROVIDER' in settings ? settings : local
+    const { stderr } = spawnSync(process.execPath, [MAIN, 'encryption', 'status'], {
+      env: { ...keys, NIMBUS_DATA_DIR, NODE_DEBUG: 'esm,module' },
+      encoding: 'utf8',
+    })
+    expect(stderr).toContain('encryption-status.js')
+    for (const name of ['fastify', 'typebox', 'pino', 'ajv', '@aws-sdk', '@smithy'])
+      expect(stderr).not.toContain(`node_modules/${name}`)
+  },
+)

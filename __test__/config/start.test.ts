@@ -177,11 +177,23 @@ describe('providers', () => {
     },
   )
 
-  it.each(['aws-kms'])('says that key provider %s is not available, and what is', (name) => {
-    const error = failureOf(() => resolveStartConfig(['--encryption-key-provider', name], {}))
-    expect(error.code).toBe('config_invalid')
-    expect(error.message).toContain(`${name} is not available in this version`)
-    expect(error.remediation).toContain('master-key-file')
+  it('takes aws-kms with a key, and leaves region and endpoint to the AWS chain', () => {
+    const args = ['--encryption-key-provider', 'aws-kms', '--encryption-aws-kms-key-id', 'alias/demo']
+    const chosen = { provider: 'aws-kms', keyId: 'alias/demo' }
+    expect(resolveStartConfig(args, {}).encryption).toEqual({ ...chosen, region: undefined, endpointUrl: undefined })
+    const variables = {
+      NIMBUS_ENCRYPTION_AWS_REGION: 'us-east-1',
+      NIMBUS_ENCRYPTION_AWS_ENDPOINT_URL: 'http://localhost:4566',
+    }
+    expect(resolveStartConfig(args, variables).encryption).toMatchObject({
+      region: 'us-east-1',
+      endpointUrl: 'http://localhost:4566',
+    })
+  })
+
+  it('demands the key of aws-kms', () => {
+    const error = failureOf(() => resolveStartConfig(['--encryption-key-provider', 'aws-kms'], {}))
+    expect(error.message).toContain('needs --encryption-aws-kms-key-id')
   })
 
   it('demands the key file of master-key-file', () => {

@@ -84,8 +84,8 @@ describe('a redb file', () => {
 
   it('whose migration is killed is there in plaintext or encrypted, and the next one goes on', async () => {
     const original = await plainPlace(REDB)
-    // The steps of a migration that retires its source: manifest, manifest, mark, side file, source, mark.
-    const steps = [1, 2, 3, 4, 5, 6].map((killAt) => ({ killAt, phase: '' }))
+    // The steps of a migration that retires its source: manifest, manifest, mark, two side files, source, mark.
+    const steps = [1, 2, 3, 4, 5, 6, 7].map((killAt) => ({ killAt, phase: '' }))
     const inside = ['copying', 'checking'].map((phase) => ({ killAt: 0, phase }))
     const outcomes = await mapBounded([...steps, ...inside], 2, async ({ killAt, phase }) => {
       const dataDir = path.join(original.directory, `${killAt}${phase}`)
@@ -106,6 +106,7 @@ describe('a redb file', () => {
     expect(outcomes).toEqual([
       'migrated undone',
       'target_exists',
+      'finished',
       'finished',
       'finished',
       'finished',

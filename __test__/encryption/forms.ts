@@ -31,7 +31,7 @@ export const SQLITE: Form = {
 const SEALED: Omit<Form, 'subject' | 'fileName' | 'migrate'> = {
   profile: 'sealed-redb-1',
   plaintext: Buffer.concat([Buffer.from('redb\x1a\n\xa9\r\n', 'latin1'), Buffer.alloc(4087)]),
-  sideFiles: ['.creating'],
+  sideFiles: ['.creating', '.rotating'],
   dataOf: (fileId) => {
     const copy = Buffer.concat([Buffer.from('NMBSRDB2'), Buffer.alloc(24, 2), fileId, Buffer.alloc(4048, 0xa5)])
     return Buffer.concat([copy, copy, Buffer.alloc(4096, 0xa5)])

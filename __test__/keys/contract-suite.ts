@@ -23,15 +23,28 @@ export interface ProviderHome {
 const DEMO = { family: 'sqlite_tenant', tenant: 'demo' } as const
 const OTHER = { family: 'sqlite_tenant', tenant: 'other' } as const
 
-/** `newHome` makes a KEK for the subjects `demo` and `other`, and another KEK for both. */
-export function keyProviderContract(name: string, newHome: () => Promise<ProviderHome>): void {
+/**
+ * `newHome` makes a KEK for the subjects `demo` and `other`, and another KEK for both. `gaps` are promises that cannot be kept
+ * on this home, by their names, with the reason: they must fail, or the gap is none any more.
+ */
+export function keyProviderContract(
+  name: string,
+  newHome: () => Promise<ProviderHome>,
+  gaps: Readonly<Record<string, string>> = {},
+): void {
+  const promise = (sentence: string, test: () => Promise<void>): void => {
+    const gap = gaps[sentence]
+    if (gap === undefined) it(sentence, test)
+    else it.fails(`${sentence} (not here: ${gap})`, test)
+  }
+
   async function opened() {
     const home = await newHome()
     return { home, provider: closedAtEnd(await home.open()) }
   }
 
   describe(`the key provider ${name}`, () => {
-    it('gives back the DEK that it made, also after it was opened anew', async () => {
+    promise('gives back the DEK that it made, also after it was opened anew', async () => {
       const { home, provider } = await opened()
       const binding = newBinding()
       const made = await provider.newDek(binding)
@@ -40,7 +53,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       }
     })
 
-    it('describes a wrapped DEK in the form that manifests hold', async () => {
+    promise('describes a wrapped DEK in the form that manifests hold', async () => {
       const { provider } = await opened()
       const { keyId, hint, wrapped } = await provider.newDek(newBinding())
       expect(provider.kind).toMatch(/^[a-z][a-z0-9_]{0,31}$/)
@@ -51,7 +64,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       expect(provider.describe().provider).toBe(provider.kind)
     })
 
-    it('makes another DEK each time, and wraps the same one to other bytes each time', async () => {
+    promise('makes another DEK each time, and wraps the same one to other bytes each time', async () => {
       const { provider } = await opened()
       const binding = newBinding()
       const [one, two] = [await provider.newDek(binding), await provider.newDek(binding)]
@@ -61,7 +74,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       expect(Buffer.compare(first.wrapped, second.wrapped)).not.toBe(0)
     })
 
-    it('wraps a DEK that another KEK has wrapped, and leaves it open', async () => {
+    promise('wraps a DEK that another KEK has wrapped, and leaves it open', async () => {
       const { home, provider } = await opened()
       const { dek } = await closedAtEnd(await home.openOther()).newDek(newBinding())
       const binding = newBinding()
@@ -85,7 +98,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       expect(['altered', 'other_key']).toContain(result.outcome)
     })
 
-    it('refuses what was wrapped under another KEK, and says which was tried', async () => {
+    promise('refuses what was wrapped under another KEK, and says which was tried', async () => {
       const { home, provider } = await opened()
       const other = closedAtEnd(await home.openOther())
       const binding = newBinding()
@@ -101,7 +114,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       ])
     })
 
-    it('refuses what another KEK wrapped under the name of its own', async () => {
+    promise('refuses what another KEK wrapped under the name of its own', async () => {
       const { home, provider } = await opened()
       const binding = newBinding()
       const { keyId } = await provider.newDek(binding)
@@ -109,7 +122,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       expect((await unwrapOf(provider, binding, { ...planted, keyId }, planted.dek)).outcome).not.toBe('opened')
     })
 
-    it('refuses wrapped bytes with any part changed, cut off or added', async () => {
+    promise('refuses wrapped bytes with any part changed, cut off or added', async () => {
       const { provider } = await opened()
       const binding = newBinding()
       const made = await provider.newDek(binding)
@@ -127,7 +140,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       }
     })
 
-    it('serves calls that overlap, each with a DEK of its own to close', async () => {
+    promise('serves calls that overlap, each with a DEK of its own to close', async () => {
       const { provider } = await opened()
       const binding = newBinding()
       const made = await provider.newDek(binding)
@@ -141,7 +154,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       }
     })
 
-    it('leaves the DEKs open that it made, when it is closed', async () => {
+    promise('leaves the DEKs open that it made, when it is closed', async () => {
       const { home } = await opened()
       const provider = await home.open()
       const binding = newBinding()
@@ -152,7 +165,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       expect(commitmentOf({ dek })).toEqual(before)
     })
 
-    it('rewraps from another KEK of its kind only what is bound as the caller says, if it rewraps', async () => {
+    promise('rewraps from another KEK of its kind only what is bound as the caller says, if it rewraps', async () => {
       const { home, provider } = await opened()
       if (provider.rewrap === undefined) return
       const other = closedAtEnd(await home.openOther())
@@ -167,7 +180,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
       expect(await provider.rewrap(misplaced, after)).toEqual({ outcome: 'altered' })
     })
 
-    it('protects files: they open with its KEK, and are the named errors without', async () => {
+    promise('protects files: they open with its KEK, and are the named errors without', async () => {
       const { home, provider } = await opened()
       const file = path.join(temporaryDirectory(), 'demo.sqlite3')
       const creating = await createProtected(file, DEMO, provider, 'sqlcipher-4')
@@ -188,7 +201,7 @@ export function keyProviderContract(name: string, newHome: () => Promise<Provide
   })
 }
 
-function newBinding(): DekBinding {
+export function newBinding(): DekBinding {
   const [fileId, salt] = [randomBytes(16), randomBytes(32)]
   return { subject: DEMO, profile: 'sqlcipher-4', generation: 1n, fileId, salt }
 }

@@ -52,6 +52,7 @@ export const encryptionRotateKek: Command = {
       const to = await openKeyProvider(newKey, dataDirs)
       try {
         for (const warning of to.warnings) context.warn(warning, 'Nobody else should be able to read the new key.')
+        await to.health?.()
         const isDryRun = flags.has('--dry-run')
         return await interruptibly((signal) => rotate(target, { from, to, isDryRun, signal }, context))
       } finally {

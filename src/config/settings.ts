@@ -144,7 +144,6 @@ export const SETTINGS = [
     ...everywhere('encryption_key_provider'),
     kind: 'choice',
     choices: ['master-key-file', 'key-dir', 'aws-kms'],
-    served: ['master-key-file', 'key-dir'],
     shownDefault: 'off: files are not encrypted',
     group: 'Encryption',
     help: 'Where the keys come from that wrap the data-encryption keys; turns encryption on.',

@@ -4,10 +4,11 @@ import { type Cipher, cipherOfFamily } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import type { FileSubject } from '../keys/subject.js'
 import { exists, manifestPathOf } from '../manifest/file.js'
+import type { Manifest } from '../manifest/manifest.js'
 import { bearsFileId, contentsOf, plaintextCipher, readFileHead } from './head.js'
 import { manifestMissing } from './protect.js'
 import { type SettleOptions, settle } from './settle.js'
-import { type Protected, unlock } from './unlock.js'
+import { type Protected, inspect, unlock } from './unlock.js'
 
 /**
  * Checks a file with encryption on, and settles an interrupted creation, deletion or rotation of it. Opens the data file for its
@@ -28,7 +29,7 @@ export async function checkProtected(
     const settled = await settle(file, provider, options)
     if (settled === undefined) return undefined
     try {
-      await requireFileId(settled)
+      await requireFileId(path, settled.manifest)
     } catch (error) {
       settled.dek.close()
       throw error
@@ -38,6 +39,25 @@ export async function checkProtected(
     file.dek.close()
     throw error
   }
+}
+
+/**
+ * Checks a file of a remote provider as far as that goes without its key: a start with a thousand files may not make a
+ * thousand calls. Whoever opens the file authenticates the manifest then. Looks at the data file like `checkProtected`.
+ *
+ * @returns the manifest, or `undefined` if the file has to be settled, for which `checkProtected` asks for its key.
+ * @throws what `inspect` throws; `manifest_missing`, `data_missing`, `file_corrupt`.
+ */
+export async function checkWithoutKey(
+  path: string,
+  subject: FileSubject,
+  provider: KeyProvider,
+): Promise<Manifest | undefined> {
+  const manifest = await inspect(path, subject, provider)
+  if (manifest === undefined) throw await withoutManifest(path, subject)
+  if (manifest.state !== 'active') return undefined
+  await requireFileId(path, manifest)
+  return manifest
 }
 
 /**
@@ -74,10 +94,10 @@ async function withoutManifest(path: string, subject: FileSubject): Promise<Nimb
   return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
 }
 
-async function requireFileId({ path, manifest, profile, fileId }: Protected): Promise<void> {
+async function requireFileId(path: string, { subject, profile, current: { fileId } }: Manifest): Promise<void> {
   const head = await readFileHead(path)
   // A replica cache that is not there is rebuilt: it holds nothing of its own.
-  if (head === undefined && manifest.subject.family === 'libsql_cache') return
+  if (head === undefined && subject.family === 'libsql_cache') return
   if (head === undefined) throw dataMissing(path)
   if (bearsFileId(head, profile, fileId)) return
   const contents = contentsOf(head)

@@ -49,6 +49,14 @@ export function bearsFileId(head: Uint8Array, profile: Profile, fileId: Uint8Arr
   )
 }
 
+/** The ids that a sealed redb file bears, as far as its superblocks say; none if it is no such file. */
+export function sealedFileIds(head: Uint8Array): Uint8Array[] {
+  return COPIES['aes-256-gcm-siv']
+    .filter(({ at, magic }) => startsWith(head, at, magic))
+    .map(({ idAt }) => head.subarray(idAt, idAt + FILE_ID_BYTES))
+    .filter((id) => id.length === FILE_ID_BYTES)
+}
+
 function startsWith(head: Uint8Array, at: number, bytes: Uint8Array): boolean {
   return Buffer.compare(head.subarray(at, at + bytes.length), bytes) === 0
 }

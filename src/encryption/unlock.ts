@@ -41,7 +41,28 @@ export async function unlock(
 }
 
 /**
- * Likewise for a manifest that was read already, of whatever subject it says: for work on the manifest alone.
+ * What can be said of a manifest without its KEK: whose it is, and that the provider's key may be the one. Nothing in it is
+ * authenticated by that.
+ *
+ * @throws `manifest_altered` for one that is none, `manifest_mismatch`, `key_wrong`.
+ */
+export async function inspect(
+  path: string,
+  subject: FileSubject,
+  provider: KeyProvider,
+): Promise<Manifest | undefined> {
+  const manifestPath = manifestPathOf(path)
+  const stored = await readManifest(manifestPath)
+  if (stored === undefined) return undefined
+  const { manifest } = stored
+  requireSubject(manifest, subject, manifestPath)
+  const { current } = manifest
+  if (current.provider === provider.kind && provider.mayOpen?.(current.keyId) !== false) return manifest
+  throw wrongKey(current, provider, undefined, manifestPath)
+}
+
+/**
+ * As `unlock`, for a manifest that was read already, of whatever subject it says: for work on the manifest alone.
  *
  * @throws `manifest_altered`, `key_wrong`, and what the provider throws.
  */
@@ -114,7 +135,5 @@ function wrongKey(slot: Slot, provider: KeyProvider, ours: string | undefined, m
 }
 
 function location(descriptor: ProviderDescriptor): string {
-  return descriptor.provider === 'aws_kms'
-    ? `aws_kms ${descriptor.key_id}`
-    : `${descriptor.provider} ${descriptor.path}`
+  return `${descriptor.provider} ${'path' in descriptor ? descriptor.path : descriptor.key_id}`
 }

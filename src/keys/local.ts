@@ -1,7 +1,15 @@
 /** What all providers share whose KEKs come into this process: wrapping and unwrapping in native memory, under a key derived for each slot. */
 import { Dek, type WrappingKey } from '../native.js'
 import { type DekBinding, wrapHeader } from './binding.js'
-import type { KeyProvider, NewDek, ProviderDescriptor, UnwrapResult, WrappedDek } from './provider.js'
+import {
+  MAX_HINT_LENGTH,
+  type KeyProvider,
+  type NewDek,
+  type ProviderDescriptor,
+  type UnwrapResult,
+  type WrappedDek,
+} from './provider.js'
+import { printable } from './quote.js'
 import { describe } from './subject.js'
 
 /** A KEK in native memory, as a handle. */
@@ -59,7 +67,7 @@ class LocalKeyProvider implements KeyProvider {
     return this.#holder.withKek(describe(binding.subject), (kek, hint) => {
       const header = wrapHeader(binding, this.kind, kek.keyId, dek.commitment(binding.salt))
       const wrapped = withWrappingKey(kek, binding, (wrappingKey) => wrappingKey.wrap(dek, header))
-      return { keyId: kek.keyId, hint: printable(hint), wrapped }
+      return { keyId: kek.keyId, hint: printable(hint, MAX_HINT_LENGTH), wrapped }
     })
   }
 
@@ -86,9 +94,4 @@ function withWrappingKey<T>(kek: Kek, binding: DekBinding, use: (wrappingKey: Wr
   } finally {
     wrappingKey.close()
   }
-}
-
-/** A path may hold anything; a hint is for people to read. */
-function printable(hint: string): string {
-  return hint.slice(0, 4096).replace(/[\p{Cc}\p{Cs}]/gu, '\ufffd')
 }

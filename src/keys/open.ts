@@ -1,6 +1,5 @@
 /** From the configuration to the one provider that is active. */
 import type { EncryptionConfig } from '../config/storage.js'
-import { NimbusError } from '../errors.js'
 import { openKeyDirectory } from './key-dir.js'
 import { openMasterKeyFile } from './master-key-file.js'
 import type { KeyProvider } from './provider.js'
@@ -18,6 +17,7 @@ export async function openKeyProvider(encryption: EncryptionConfig, dataDirs: re
     case 'key-dir':
       return openKeyDirectory(encryption.keyDir, dataDirs)
     case 'aws-kms':
-      throw new NimbusError('unsupported_for_provider', 'the key provider aws-kms is not available in this version')
+      // Its SDK takes longer to load than most commands to run.
+      return (await import('./aws-kms/provider.js')).openAwsKms(encryption)
   }
 }

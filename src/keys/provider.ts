@@ -5,7 +5,11 @@ import type { DekBinding } from './binding.js'
 /** Where the KEK is, as `nimbus encryption status` and `GET /debug/encryption/status` show it; never key material. */
 export type ProviderDescriptor =
   | { readonly provider: 'master_key_file' | 'key_directory'; readonly path: string }
-  | { readonly provider: 'aws_kms'; readonly key_id: string; readonly region: string | null }
+  /** A service that keeps the KEK, and whatever else has no path. */
+  | { readonly provider: string; readonly key_id: string; readonly region: string | null }
+
+/** The longest hint that a manifest holds, in UTF-16 units. */
+export const MAX_HINT_LENGTH = 4096
 
 /** A DEK that only its KEK opens. */
 export interface WrappedDek {
@@ -55,7 +59,16 @@ export interface KeyProvider {
   readonly kind: string
   /** What the operator should know before anything goes wrong; `start` logs each. */
   readonly warnings: readonly string[]
+  /**
+   * Unwrapping takes a network: a start then compares manifests and files without a key, and each file is unwrapped when it is first
+   * used. Left out, a start unwraps them all.
+   */
+  readonly isRemote?: boolean
   describe(): ProviderDescriptor
+  /** False if a DEK under the KEK of this id can be none of ours, as far as that is known without a network. Of remote providers only. */
+  mayOpen?(keyId: string): boolean
+  /** Fails if no DEK could be made now; a start asks once before it serves. Left out by providers that know when they are opened. */
+  health?(): Promise<void>
   /** A DEK that nothing was encrypted under yet. */
   newDek(binding: DekBinding): Promise<NewDek>
   /** Wraps a DEK that there is already, which stays the caller's and open: for a change of the KEK. */

@@ -8,3 +8,8 @@ export function quote(text: string, limit = 80): string {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
   })
 }
+
+/** The same without quotes, for what a manifest holds to be read by people: a path or an alias may hold anything. */
+export function printable(text: string, limit: number): string {
+  return text.slice(0, limit).replace(/[\p{Cc}\p{Cs}]/gu, '\ufffd')
+}

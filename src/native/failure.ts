@@ -25,6 +25,7 @@ const NIMBUS_CODES: Readonly<Record<string, NimbusErrorCode>> = {
   io_error: 'io_error',
   key_malformed: 'key_malformed',
   key_missing: 'key_missing',
+  kms_message: 'kms_unavailable',
   key_wrong: 'key_wrong',
   not_permitted: 'data_dir_unwritable',
   shutting_down: 'shutting_down',

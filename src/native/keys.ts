@@ -9,6 +9,8 @@ export type Dek = Addon.Dek
 export const Dek = {
   /** A new random DEK in locked native memory. */
   generate: (): Addon.Dek => guard(() => addon.Dek.generate()),
+  /** A copy of 32 bytes, in locked native memory. Throws a `TypeError` for another length or 32 zero bytes. */
+  given: (key: Uint8Array): Addon.Dek => guard(() => addon.Dek.given(key)),
 }
 
 /** `key`: a handle; `mode`: the permission bits of the file. Throws `key_missing`, `key_malformed` with `detail.reason`. */
@@ -40,3 +42,16 @@ export const knownAnswers = {
   aes256GcmSivOpen: addon.aes256GcmSivOpen,
   hkdfSha256: addon.hkdfSha256,
 }
+
+/**
+ * Moves the data key out of the JSON answer of a KMS, in place; nothing if it has no `Plaintext`. Throws `kms_unavailable` for
+ * an answer that is cut off or otherwise not one; the answer is zeros then.
+ */
+export const takeKeyFromKmsAnswer = (answer: Uint8Array): Addon.WrappingKey | undefined =>
+  guard(() => addon.takeKeyFromKmsAnswer(answer)) ?? undefined
+
+/** Moves 32 bytes into native memory: they are zeros afterwards. Throws `TypeError` for another length, `key_malformed` for zeros. */
+export const takeDataKey = (bytes: Uint8Array): Addon.WrappingKey => guard(() => addon.takeDataKey(bytes))
+
+/** Wipes what functions that have returned left on the stack. Only from the event loop: `await setImmediate()` first. */
+export const wipeStack = (): void => addon.wipeStack()

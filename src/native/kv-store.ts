@@ -19,6 +19,8 @@ export interface KvOptions {
   /** `create`: the file must not exist; `open`: it must hold a database. */
   mode: 'open' | 'create'
   encryption?: KvEncryption | undefined
+  /** The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on, also if it cannot be opened. */
+  lock?: Addon.FileLock | undefined
 }
 
 export interface KvBound {
@@ -95,9 +97,9 @@ export class KvStore {
    * Holds `<path>.nimbus-lock` until it is closed. Throws `data_missing`, `target_exists`, `file_corrupt`, `key_wrong`,
    * `file_busy` (with the owner's pid), `disk_full`, `data_dir_unwritable`, `io_error`.
    */
-  static open({ path, mode, encryption }: KvOptions): KvStore {
+  static open({ path, mode, encryption, lock }: KvOptions): KvStore {
     const requests = new Requests<Addon.NativeKvCompletion>()
-    const options = { path, create: mode === 'create', ...encryption }
+    const options = { path, create: mode === 'create', ...encryption, ...(lock === undefined ? {} : { lock }) }
     return new KvStore(
       guard(() => addon.NativeKvStore.open(options, requests.settle)),
       requests,

@@ -1,7 +1,7 @@
-/** What the configuration says about encryption, without a key: the head of `nimbus encryption status`. */
+/** What the configuration, or an open provider, says about encryption, without a key: the head of `nimbus encryption status`. */
 import type { EncryptionConfig, StorageConfig } from '../config/storage.js'
 import type { EncryptedFamily, FileStatus } from '../encryption/status.js'
-import type { ProviderDescriptor } from '../keys/provider.js'
+import type { KeyProvider, ProviderDescriptor } from '../keys/provider.js'
 
 export interface EncryptionPosture {
   readonly enabled: boolean
@@ -22,15 +22,17 @@ const TENANT_FAMILIES = {
   redb: 'embedded_redb',
 } as const satisfies Record<StorageConfig['tenantProvider'], EncryptedFamily>
 
-export function postureOf({
-  encryption,
-  tenantProvider,
-}: Pick<StorageConfig, 'encryption' | 'tenantProvider'>): EncryptionPosture {
-  if (encryption === undefined) return { enabled: false, encrypted_families: [], descriptor: { status: 'disabled' } }
+/** An open provider knows more of itself than its configuration does: a region from the AWS chain. */
+export function postureOf(
+  { encryption, tenantProvider }: Pick<StorageConfig, 'encryption' | 'tenantProvider'>,
+  provider?: Pick<KeyProvider, 'describe'>,
+): EncryptionPosture {
+  const descriptor = provider?.describe() ?? (encryption && descriptorOf(encryption))
+  if (descriptor === undefined) return { enabled: false, encrypted_families: [], descriptor: { status: 'disabled' } }
   return {
     enabled: true,
     encrypted_families: [TENANT_FAMILIES[tenantProvider]],
-    descriptor: { status: 'enabled', ...descriptorOf(encryption) },
+    descriptor: { status: 'enabled', ...descriptor },
   }
 }
 

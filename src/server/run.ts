@@ -6,6 +6,7 @@ import type { StartConfig, TlsConfig } from '../config/start.js'
 import { NimbusError, systemErrorCode } from '../errors.js'
 import { ROTATION_ENDS } from '../encryption/settle-rotation.js'
 import { openKeyProvider } from '../keys/open.js'
+import type { KeyProvider } from '../keys/provider.js'
 import { FileLock, createDirectory, hardenProcess, lockedMemory } from '../native.js'
 import { createTenantProvider } from '../tenants/create.js'
 import { AdminToken } from './admin-token.js'
@@ -31,15 +32,17 @@ const LOCK_FILE = '.nimbus.lock'
 /**
  * Configuration, lock, key, every tenant's manifest and key, then the network: what fails, fails before anything is served.
  *
+ * `ownKeys` takes the place of the provider that the configuration names, and is not closed.
+ *
  * @throws NimbusError naming the file, key or address; whatever was taken until then is given back.
  */
-export async function runServer(config: StartConfig, log: Logger): Promise<RunningServer> {
+export async function runServer(config: StartConfig, log: Logger, ownKeys?: KeyProvider): Promise<RunningServer> {
   const undo: (() => void | Promise<void>)[] = []
   const unwind = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
   }
   try {
-    const url = await startUp(config, log, undo)
+    const url = await startUp(config, log, ownKeys, undo)
     return { url, stop: unwind }
   } catch (error) {
     await unwind()
@@ -47,7 +50,12 @@ export async function runServer(config: StartConfig, log: Logger): Promise<Runni
   }
 }
 
-async function startUp(config: StartConfig, log: Logger, undo: (() => void | Promise<void>)[]): Promise<string> {
+async function startUp(
+  config: StartConfig,
+  log: Logger,
+  ownKeys: KeyProvider | undefined,
+  undo: (() => void | Promise<void>)[],
+): Promise<string> {
   const { dataDir, encryption } = config
   if (hardenProcess().dumpable)
     log.warn('this process may be dumped or traced: key material could be read from outside')
@@ -59,12 +67,16 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
     lock.release()
   })
 
-  const keys = encryption && (await openKeyProvider(encryption, [dataDir, config.controlDataDir]))
-  if (keys !== undefined) {
+  const opened = encryption && (await openKeyProvider(encryption, [dataDir, config.controlDataDir]))
+  if (opened !== undefined) {
     undo.push(() => {
-      keys.close()
+      opened.close()
     })
+  }
+  const keys = ownKeys ?? opened
+  if (keys !== undefined) {
     for (const warning of keys.warnings) log.warn(warning)
+    await keys.health?.()
   }
 
   const tenants = createTenantProvider(config.tenantProvider, {
@@ -79,7 +91,7 @@ async function startUp(config: StartConfig, log: Logger, undo: (() => void | Pro
   const tokens = AdminToken.loadOrCreate(config.authTokenFile)
   for (const warning of tokens.warnings()) log.warn(warning)
 
-  const app = createApp({ tenants, posture: postureOf(config), tokens, log, tls })
+  const app = createApp({ tenants, posture: postureOf(config, keys), tokens, log, tls })
   undo.push(() => closeWithin(app, GRACE_MS))
   return listen(app, config)
 }

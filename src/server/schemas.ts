@@ -152,7 +152,11 @@ export const EncryptionStatus = Type.Object(
     descriptor: Type.Object(
       {
         status: oneOf(['enabled', 'disabled']),
-        provider: Type.Optional(oneOf(['master_key_file', 'key_directory', 'aws_kms'])),
+        provider: Type.Optional(
+          Type.String({
+            description: 'master_key_file, key_directory, aws_kms, or the kind of a provider of your own.',
+          }),
+        ),
         path: Type.Optional(Type.String()),
         key_id: Type.Optional(Type.String()),
         region: Type.Optional(nullable(Type.String())),

@@ -1,11 +1,13 @@
 //! The data-encryption key of one file. It never encrypts anything itself and never leaves as bytes: what comes out is
 //! another type, derived for one purpose.
 
+use subtle::ConstantTimeEq;
+
 use crate::derive::{Purpose, derive};
 use crate::random::{self, RandomError};
-use crate::{FileId, KEY_BYTES, LockedBytes, ManifestMacKey, RedbBinding, RedbKeys, Salt, SqlcipherKey};
+use crate::{AllZeroKey, FileId, KEY_BYTES, LockedBytes, ManifestMacKey, RedbBinding, RedbKeys, Salt, SqlcipherKey};
 
-/// A file's data-encryption key: 32 random bytes in locked memory.
+/// A file's data-encryption key: 32 bytes in locked memory, random unless the caller keeps them.
 pub struct Dek(LockedBytes<KEY_BYTES>);
 
 impl Dek {
@@ -19,6 +21,17 @@ impl Dek {
     pub fn generate() -> Result<Self, RandomError> {
         let mut bytes = LockedBytes::zeroed();
         random::fill(bytes.expose_secret_mut())?;
+        Ok(Self(bytes))
+    }
+
+    /// Takes over 32 bytes that the caller keeps: the DEK of a file without a manifest.
+    ///
+    /// # Errors
+    /// [`AllZeroKey`] if every byte is zero: memory that was never filled, or was wiped too early.
+    pub fn given(bytes: LockedBytes<KEY_BYTES>) -> Result<Self, AllZeroKey> {
+        if bytes.expose_secret().ct_eq(&[0; KEY_BYTES]).into() {
+            return Err(AllZeroKey);
+        }
         Ok(Self(bytes))
     }
 

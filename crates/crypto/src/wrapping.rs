@@ -121,14 +121,28 @@ pub enum UnwrapError {
     Altered,
 }
 
-/// Wraps the DEKs of one manifest slot. Made by [`crate::MasterKey::wrapping_key`] or
-/// [`crate::SubjectKey::wrapping_key`].
+/// Wraps the DEKs of one manifest slot. Made by [`crate::MasterKey::wrapping_key`], [`crate::SubjectKey::wrapping_key`],
+/// or out of the data key of a service that keeps the KEK.
 pub struct WrappingKey {
     encryption: LockedBytes<KEY_BYTES>,
     commitment: [u8; COMMITMENT_BYTES],
 }
 
 impl WrappingKey {
+    /// The wrapping key that a data key is: 32 random bytes that a service made for one slot, and keeps under its own key.
+    #[must_use]
+    pub fn from_data_key(key: &LockedBytes<KEY_BYTES>) -> Self {
+        let mut secret = LockedBytes::zeroed();
+        derive(
+            key.expose_secret(),
+            &[],
+            Purpose::DataKeyWrappingKey,
+            &[],
+            secret.expose_secret_mut(),
+        );
+        Self::from_secret(&secret)
+    }
+
     /// Derives the encryption key and the commitment from one secret, under two labels.
     pub(crate) fn from_secret(secret: &LockedBytes<KEY_BYTES>) -> Self {
         let mut encryption = LockedBytes::zeroed();

@@ -118,4 +118,11 @@ impl FileLock {
     pub fn release(&mut self) {
         self.lock = None;
     }
+
+    /// The lock for whoever holds it from now on.
+    pub(crate) fn hand_over(&mut self, env: Env) -> napi::Result<Lock> {
+        self.lock
+            .take()
+            .ok_or_else(|| throw(env, NativeFailure::closed_handle("lock")))
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use napi::bindgen_prelude::{JsObjectValue, Object, ToNapiValue};
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
+use nimbus_crypto::KmsMessageError;
 use nimbus_crypto::random::RandomError;
 use nimbus_disk::{DiskError, KeyFileDefect, KeyFileError};
 use nimbus_redb::EngineError;
@@ -142,6 +143,14 @@ impl From<KeyFileError> for NativeFailure {
 }
 
 impl NativeFailure {
+    /// A data key of 32 zero bytes.
+    pub fn zero_bytes() -> Self {
+        Self {
+            reason: Some("zero".to_owned()),
+            ..Self::new("key_malformed", "the data key holds 32 zero bytes".to_owned(), None)
+        }
+    }
+
     /// A key file whose 32 bytes are all zero.
     pub fn zero_key(path: &Path) -> Self {
         let message = format!("key file {} holds 32 zero bytes", path.display());
@@ -149,6 +158,21 @@ impl NativeFailure {
             reason: Some("zero".to_owned()),
             bytes: Some(32.0),
             ..Self::new("key_malformed", message, Some(path))
+        }
+    }
+}
+
+impl From<KmsMessageError> for NativeFailure {
+    fn from(error: KmsMessageError) -> Self {
+        let reason = match error {
+            KmsMessageError::Malformed => "malformed",
+            KmsMessageError::Ambiguous => "ambiguous",
+            KmsMessageError::Absent => "absent",
+            KmsMessageError::NotAKey => "not_a_key",
+        };
+        Self {
+            reason: Some(reason.to_owned()),
+            ..Self::new("kms_message", error.to_string(), None)
         }
     }
 }

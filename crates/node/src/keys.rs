@@ -6,7 +6,7 @@ use std::sync::Arc;
 use napi::Env;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
-use nimbus_crypto::{FileId, Header, LockedBytes, Salt, UnwrapError, WrappedDek};
+use nimbus_crypto::{FileId, Header, KEY_BYTES, LockedBytes, Salt, UnwrapError, WrappedDek};
 use nimbus_disk::read_key_file;
 
 use crate::failure::{NativeFailure, throw};
@@ -77,6 +77,12 @@ impl MasterKey {
 #[napi]
 pub struct WrappingKey {
     pub(crate) key: Option<nimbus_crypto::WrappingKey>,
+}
+
+impl From<nimbus_crypto::WrappingKey> for WrappingKey {
+    fn from(key: nimbus_crypto::WrappingKey) -> Self {
+        Self { key: Some(key) }
+    }
 }
 
 /// What became of a wrapped DEK.
@@ -167,6 +173,23 @@ impl Dek {
         Ok(nimbus_crypto::Dek::generate()
             .map_err(|error| throw(env, error))?
             .into())
+    }
+
+    /// A DEK of 32 bytes that the caller keeps. They are copied into locked memory; `key` stays as it is, to be wiped by whoever
+    /// made it.
+    ///
+    /// Errors: `invalid_argument` for another length or 32 zero bytes.
+    #[napi(factory, catch_unwind)]
+    pub fn given(env: Env, key: &[u8]) -> napi::Result<Self> {
+        let refuse = |message| throw(env, NativeFailure::invalid_argument(message));
+        let mut bytes = LockedBytes::zeroed();
+        if key.len() != KEY_BYTES {
+            return Err(refuse("a key has 32 bytes"));
+        }
+        bytes.expose_secret_mut().copy_from_slice(key);
+        nimbus_crypto::Dek::given(bytes)
+            .map(Self::from)
+            .map_err(|_all_zero| refuse("the key consists of zero bytes only"))
     }
 
     /// A public value (32 bytes) that only this DEK has under this salt (32 bytes).

@@ -33,12 +33,13 @@ impl NativeKvStore {
     #[napi(factory, catch_unwind)]
     pub fn open(
         env: Env,
-        options: NativeKvOptions,
+        mut options: NativeKvOptions,
         #[napi(ts_arg_type = "(completions: Array<NativeKvCompletion>) => void")] on_completed: Function<
             Vec<NativeKvCompletion>,
             (),
         >,
     ) -> napi::Result<Self> {
+        let lock = options.lock.as_mut().map(|lock| lock.hand_over(env)).transpose()?;
         let options = open_options(env, &options)?;
         // Weak: `src/native.ts` keeps the event loop alive while requests are under way, and only then.
         let callback = on_completed
@@ -52,7 +53,7 @@ impl NativeKvStore {
             // Refused only when the environment is going away, and with it everybody who waits.
             let _ = callback.call(completions, ThreadsafeFunctionCallMode::NonBlocking);
         });
-        let store = Store::open(&options, sink).map_err(|error| throw(env, error))?;
+        let store = Store::open(&options, lock, sink).map_err(|error| throw(env, error))?;
         Ok(Self { store })
     }
 

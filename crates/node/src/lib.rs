@@ -23,6 +23,7 @@ mod admin;
 mod disk;
 mod failure;
 mod keys;
+mod kms;
 mod known_answers;
 mod kv;
 mod process;

@@ -200,7 +200,8 @@ impl NativeStore {
 /// Sets the page-cache budget of all open stores together, and the most that one may have, in bytes.
 #[napi(catch_unwind)]
 pub fn set_page_cache_budget(total_bytes: f64, store_bytes: f64) {
-    nimbus_sqlite::set_budget(total_bytes as u64, store_bytes as u64);
+    nimbus_budget::set(total_bytes as u64, store_bytes as u64);
+    nimbus_redb::sealed::follow_budget();
 }
 
 fn open_options(env: Env, options: &NativeStoreOptions) -> napi::Result<OpenOptions> {

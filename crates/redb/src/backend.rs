@@ -42,6 +42,11 @@ impl<D: Disk, P: Protocol> StorageBackend for SealedBackend<D, P> {
         Ok(self.0.write(offset, data)?)
     }
 
+    fn close(&self) -> io::Result<()> {
+        self.0.close();
+        Ok(())
+    }
+
     // The file's one opener holds the lock file for as long as it has the file open: every range is its own.
     fn try_lock_range(&self, _start: Bound<u64>, _end: Bound<u64>) -> Result<bool, BackendError> {
         Ok(true)

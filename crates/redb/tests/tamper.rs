@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nimbus_crypto::FileId;
 use nimbus_redb::format::Layout;
-use nimbus_redb::sealed::Sound;
+use nimbus_redb::sealed::{Damage, Protocol, Sound};
 use nimbus_redb::{Identity, SealedError, SealedFile, Tuning};
 use nimbus_test_support::{Event, Rng, SimDisk, fixed_dek};
 use support::{Base, FILE, IDENTITY, Pairs, TABLE, create, open, pairs};
@@ -341,6 +341,64 @@ fn removed_records_are_refused_but_for_the_newest() {
         );
     }
     assert!(refused > 10, "only {refused} refused");
+}
+
+/// Commits of pages that nothing overwrites, as while a reader holds on to an old state: every state is still whole. Removes
+/// the newest records, one more at a time, and tells what each opening said.
+fn openings_without_the_newest_records<P: Protocol>() -> Vec<Result<u64, SealedError>> {
+    let disk = SimDisk::recording();
+    let file: SealedFile<_, P> = SealedFile::create(disk.clone(), IDENTITY, &fixed_dek(), tuning()).unwrap();
+    let pages = 20 * 128_u64;
+    file.set_len(pages * BLOCK as u64).unwrap();
+    file.write((pages - 1) * BLOCK as u64, &[0; BLOCK]).unwrap();
+    file.sync().unwrap();
+    for number in 1..=6 {
+        file.write(number * 200 * BLOCK as u64, &[7; BLOCK]).unwrap();
+        file.write(0, &number.to_le_bytes()).unwrap();
+        file.sync().unwrap();
+    }
+    let image = disk.image();
+    (1..=5)
+        .map(|removed| {
+            let mut copy = image.clone();
+            for &(_, start) in &records(&image)[..removed] {
+                copy[start..start + BLOCK].fill(0);
+            }
+            let file: SealedFile<_, P> = SealedFile::open(SimDisk::holding(copy), FILE, &fixed_dek(), tuning())?;
+            let mut number = [0; 8];
+            file.read(0, &mut number)?;
+            Ok(u64::from_le_bytes(number))
+        })
+        .collect()
+}
+
+#[test]
+fn two_commits_that_are_gone_are_missed_even_if_the_state_before_them_is_whole() {
+    for (index, opened) in openings_without_the_newest_records::<Sound>().into_iter().enumerate() {
+        match opened {
+            // As if the power had failed within the newest.
+            Ok(number) => assert_eq!((index, number), (0, 5)),
+            Err(SealedError::Corrupt(Damage::LostRecords {
+                page: 0,
+                found: _,
+                accepted: _,
+            })) => assert!(index > 0),
+            Err(error) => panic!("without {} records: {error}", index + 1),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LeavesNoWitnesses;
+
+impl Protocol for LeavesNoWitnesses {
+    const LEAVES_WITNESSES: bool = false;
+}
+
+#[test]
+fn without_a_witness_commits_are_lost_silently() {
+    let opened = openings_without_the_newest_records::<LeavesNoWitnesses>();
+    assert!(opened.into_iter().skip(1).any(|opened| opened.is_ok()));
 }
 
 /// The epochs in the ring, newest first, and where their records begin.

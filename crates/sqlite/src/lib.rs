@@ -19,7 +19,7 @@
 //! | `rekey`      | another key for a whole file, and which key a file is under              |
 //! | `meter`      | how far such work is                                                     |
 //! | `log`        | keeping the write-ahead log short                                        |
-//! | `cache`      | the page-cache budget of the process                                     |
+//! | `cache`      | what a connection has of the process's page-cache budget                |
 //! | `copy`       | a whole database into a new file, plain or encrypted                     |
 //! | `digest`     | what a database holds, to compare it with its copy                       |
 //! | `watched`    | long statements: progress, and stopping them                             |
@@ -54,7 +54,6 @@ mod verify;
 mod watched;
 
 pub use batch::{Step, StepResult};
-pub use cache::set_budget;
 pub use completion::{Completion, Outcome, RequestId, Sink};
 pub use connection::Connection;
 pub use copy::{CopyJob, copy_database};

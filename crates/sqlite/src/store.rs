@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nimbus_budget::{Engine, Ticket};
 use nimbus_threads::{exit, pool};
 
 use crate::batch::{self, Home, Step};
-use crate::cache::{Role, Ticket};
+use crate::cache::Role;
 use crate::completion::{Completion, Outcome, RequestId, Sink};
 use crate::condition::Condition;
 use crate::connection::{Connection, Opening};
@@ -80,7 +81,7 @@ impl Store {
     /// # Errors
     /// Those of [`Connection::open`].
     pub fn open(options: &OpenOptions, sink: Sink) -> Result<Self, StoreError> {
-        let ticket = Ticket::take();
+        let ticket = Ticket::take(Engine::Sqlite);
         let condition = Arc::default();
         let writer = Connection::open_as(options, Role::Writer, Opening::First, &condition)?;
         let shared = Shared {

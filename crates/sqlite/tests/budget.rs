@@ -25,7 +25,7 @@ fn query_share(client: &mut Client) -> i64 {
 #[test]
 fn a_stores_share_halves_as_the_number_of_open_stores_doubles_and_comes_back() {
     let directory = tempfile::tempdir().expect("directory");
-    nimbus_sqlite::set_budget(256 * MEBIBYTE, 64 * MEBIBYTE);
+    nimbus_budget::set(256 * MEBIBYTE, 64 * MEBIBYTE);
     let open = |name: usize| {
         Client::open(&options(
             &directory.path().join(format!("{name}.sqlite3")),
@@ -44,7 +44,7 @@ fn a_stores_share_halves_as_the_number_of_open_stores_doubles_and_comes_back() {
     assert_eq!(query_share(&mut first), 256 / 16 * 1024 / 8, "16 stores share 256 MiB");
     others.iter_mut().for_each(Client::close);
     assert_eq!(query_share(&mut first), 64 * 1024 / 8);
-    nimbus_sqlite::set_budget(0, 0);
+    nimbus_budget::set(0, 0);
     assert_eq!(query_share(&mut first), 64, "SQLite always gets a few pages");
     first.close();
 }

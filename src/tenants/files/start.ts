@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { mapBounded } from '../../encryption/bounded.js'
-import { checkPlain, checkProtected } from '../../encryption/check.js'
+import { checkPlain, checkProtected, checkWithoutKey } from '../../encryption/check.js'
 import { contentsOf, readFileHead } from '../../encryption/head.js'
 import type { SettleOptions } from '../../encryption/settle.js'
 import { NimbusError, fromSystemError } from '../../errors.js'
@@ -77,6 +77,8 @@ async function checkEncrypted(
   keys: KeyProvider,
   options: SettleOptions,
 ): Promise<{ isThere: boolean; createdAt: number | undefined }> {
+  const found = keys.isRemote === true ? await checkWithoutKey(path, subject, keys) : undefined
+  if (found !== undefined) return { isThere: true, createdAt: Date.parse(found.createdAt) }
   const file = await checkProtected(path, subject, keys, options)
   file?.dek.close()
   return { isThere: file !== undefined, createdAt: file && Date.parse(file.manifest.createdAt) }

@@ -11,11 +11,9 @@ use nimbus_redb::engine::{
     Completion, Direction, Encryption, Limit, Mode, Options, Outcome, Packed, Range, StoreStats,
 };
 
+use crate::disk::FileLock;
 use crate::failure::{NativeFailure, throw};
 use crate::keys::{Dek, file_id_of};
-
-/// Bytes that redb keeps of each open file.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How a store is opened.
 #[napi(object, object_to_js = false)]
@@ -30,6 +28,8 @@ pub struct NativeKvOptions<'env> {
     pub file_id: Option<Uint8Array>,
     /// The generation of the DEK, for a new file.
     pub generation: Option<BigInt>,
+    /// The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on.
+    pub lock: Option<ClassInstance<'env, FileLock>>,
 }
 
 /// A bound of a range.
@@ -163,7 +163,7 @@ pub(super) fn open_options<'a>(env: Env, options: &'a NativeKvOptions<'_>) -> na
         path: PathBuf::from(&options.path),
         mode: if options.create { Mode::Create } else { Mode::Open },
         encryption,
-        cache_bytes: CACHE_BYTES,
+        cache_bytes: 0, // a store has its own from the budget
     })
 }
 

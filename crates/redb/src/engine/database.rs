@@ -94,14 +94,18 @@ impl Database {
     /// Opens or makes a database and holds its lock until it is closed or dropped.
     pub fn open(options: &Options<'_>) -> Result<Self, EngineError> {
         let path = &options.path;
-        let exists = path.try_exists().map_err(|error| EngineError::from_io(error, path))?;
-        match (options.mode, exists) {
-            (Mode::Open, false) => return Err(EngineError::Missing { path: path.clone() }),
-            (Mode::Create, true) => return Err(EngineError::Exists { path: path.clone() }),
-            (Mode::Open, true) | (Mode::Create, false) => {}
-        }
+        // Before the lock too: what is refused leaves no lock file behind.
+        options.require_mode()?;
         let lock_path = with_suffix(path, ".nimbus-lock");
         let lock = FileLock::exclusive(&lock_path).map_err(|error| EngineError::from_disk(error, path))?;
+        Self::open_locked(options, lock)
+    }
+
+    /// The same under the lock of `<file>.nimbus-lock` that the caller took, and worked under until now.
+    pub fn open_locked(options: &Options<'_>, lock: FileLock) -> Result<Self, EngineError> {
+        let path = &options.path;
+        // Whoever had the lock before may have made the file, or taken it away.
+        options.require_mode()?;
         let (redb, sealed) = match options.mode {
             Mode::Open => open_existing(options)?,
             Mode::Create => create(options)?,
@@ -165,6 +169,9 @@ impl Database {
     /// Reads everything and checks it; needs every transaction and snapshot closed.
     pub fn check_integrity(&mut self) -> Result<Integrity, EngineError> {
         let Self { redb, facts, path, .. } = self;
+        if let Some(sealed) = &facts.sealed {
+            sealed.forget_pages();
+        }
         let sound = guarded(path, || Ok(redb.check_integrity()?))?;
         let damaged_free_pages = match &facts.sealed {
             Some(sealed) => sealed

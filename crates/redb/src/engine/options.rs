@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use nimbus_crypto::{Dek, FileId};
 
+use super::error::EngineError;
+
 /// How a database is opened.
 pub struct Options<'a> {
     /// The data file.
@@ -12,8 +14,21 @@ pub struct Options<'a> {
     pub mode: Mode,
     /// The keys of a sealed file; `None` for plain redb.
     pub encryption: Option<Encryption<'a>>,
-    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB).
+    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB). A store has its own from the budget.
     pub cache_bytes: usize,
+}
+
+impl Options<'_> {
+    /// Fails unless the file is there, or not there, as the mode demands.
+    pub(super) fn require_mode(&self) -> Result<(), EngineError> {
+        let path = &self.path;
+        let exists = path.try_exists().map_err(|error| EngineError::from_io(error, path))?;
+        match (self.mode, exists) {
+            (Mode::Open, false) => Err(EngineError::Missing { path: path.clone() }),
+            (Mode::Create, true) => Err(EngineError::Exists { path: path.clone() }),
+            (Mode::Open, true) | (Mode::Create, false) => Ok(()),
+        }
+    }
 }
 
 /// Whether the file must be there.
@@ -26,6 +41,7 @@ pub enum Mode {
 }
 
 /// What a manifest says of a sealed file.
+#[derive(Clone, Copy)]
 pub struct Encryption<'a> {
     /// The unwrapped DEK.
     pub dek: &'a Dek,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
+use nimbus_disk::FileLock;
 use nimbus_threads::{Queue, exit, pool};
 
 use super::batch::{self, Write};
@@ -19,6 +20,7 @@ use super::job::{Job, Task};
 use super::operations::Operations;
 use super::options::{Durability, Options};
 use super::view::{Range, View};
+use crate::sealed::Reservation;
 
 /// Counts since the store was opened, what waits now, and the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ struct Shared {
     /// Every view that may still be open.
     views: Mutex<Vec<Weak<View>>>,
     facts: Mutex<Known>,
+    /// Given back when the store closes.
+    reservation: Mutex<Option<Reservation>>,
     commits: AtomicU64,
     requests: AtomicU64,
 }
@@ -61,13 +65,23 @@ enum Known {
 }
 
 impl Store {
-    /// Opens or makes a database; finished requests go to `sink`.
+    /// Opens or makes a database, under `lock` if the caller has it already; finished requests go to `sink`. How much redb keeps
+    /// in memory is not the caller's choice but the budget's.
     ///
     /// # Errors
     /// Those of [`Database::open`].
-    pub fn open(options: &Options<'_>, sink: Sink) -> Result<Self, EngineError> {
+    pub fn open(options: &Options<'_>, lock: Option<FileLock>, sink: Sink) -> Result<Self, EngineError> {
         exit::close_gate_at_exit();
-        let database = Database::open(options)?;
+        let reservation = Reservation::take();
+        let options = &Options {
+            path: options.path.clone(),
+            cache_bytes: reservation.bytes(),
+            ..*options
+        };
+        let database = match lock {
+            Some(lock) => Database::open_locked(options, lock)?,
+            None => Database::open(options)?,
+        };
         let shared = Shared {
             path: options.path.clone(),
             sink,
@@ -76,6 +90,7 @@ impl Store {
             database: RwLock::new(Some(database)),
             current: Mutex::default(),
             views: Mutex::default(),
+            reservation: Mutex::new(Some(reservation)),
             commits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
         };
@@ -294,7 +309,9 @@ impl Shared {
                 *facts = Known::Last(live.stats().unwrap_or_default());
             }
         }
-        match database.map_or(Ok(()), Database::close) {
+        let closed = database.map_or(Ok(()), Database::close);
+        *lock(&self.reservation) = None;
+        match closed {
             // Whoever met the failure was told of it.
             Ok(()) | Err(EngineError::NeedsReopen { .. }) => Outcome::Done,
             Err(error) => failed(error),

@@ -23,6 +23,16 @@ use crate::format::{BLOCK_BYTES_U64, Entry, GROUP_PAGES, HEADER_BYTES, MetaBlock
 /// Ring blocks that a light commit leaves free: a barrier and a heavy commit must always fit, and do in 2.
 const RESERVED_BLOCKS: u32 = 6;
 
+/// Entries stay away from home while the records that list them take up no more of the ring than this: a small commit then
+/// writes its pages, one record and the witness. Little enough that a long record fits beside them.
+const BLOCKS_AWAY: u32 = 8;
+/// The longest record whose entries may stay away.
+const SMALL_RECORD_BLOCKS: u32 = 2;
+
+/// The page whose entry bears witness of the newest commit. It has no data block: page 0 lives in the record.
+const WITNESS_PAGE: u32 = 0;
+const WITNESS_GROUP: u32 = 0;
+
 /// What redb sees, apart from the pages.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct State {
@@ -98,6 +108,14 @@ impl CommitLog {
             pages: Vec::new(),
         }
     }
+
+    /// Whether the entries of a light commit may stay away from home: its record and those before it say what changed.
+    fn may_stay_away(&self, state: &State) -> bool {
+        let listed = self.pending.as_ref().map_or(0, BTreeMap::len);
+        let blocks = Record::blocks_for(listed);
+        let is_small = blocks <= SMALL_RECORD_BLOCKS && self.needed_blocks() + blocks <= BLOCKS_AWAY;
+        is_small && self.lowest.is_none() && state.groups == self.durable.groups
+    }
 }
 
 /// A record whose blocks were written.
@@ -148,6 +166,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         if let Some((offset, block)) = &log.damaged_superblock {
             self.volume.disk.write_at(*offset, block)?;
+        }
+        if P::LEAVES_WITNESSES {
+            self.leave_witness(log.epoch + 1)?;
         }
         if self.fits_the_ring(log) {
             self.commit_light(log, &state)?;
@@ -201,7 +222,10 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
 
     fn commit_light(&self, log: &mut CommitLog, state: &State) -> Result<(), SealedError> {
         log.unsynced = true;
-        let home = self.meta.write_home(&self.volume)?;
+        let changed = self.meta.changed_groups();
+        let stays_away = changed.len() > 1 && log.may_stay_away(state);
+        let home = if stays_away { vec![WITNESS_GROUP] } else { changed };
+        self.meta.write_home(&self.volume, &home)?;
         let checkpoint_epoch = if P::CHECKPOINTS_FIRST {
             log.checkpoint_epoch
         } else {
@@ -218,13 +242,24 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.sync_disk(log)?;
         self.settle(log, appended);
         self.meta.mark_clean(&home);
-        log.checkpoint_epoch = log.epoch;
+        if !stays_away {
+            log.checkpoint_epoch = log.epoch;
+        }
         Ok(())
+    }
+
+    /// Notes the epoch to come in an entry that is sealed and that every opening judges. Records can be removed without a
+    /// key, or with a bad spot of the disk: two commits that are gone from the ring are then missed, whatever they changed.
+    fn leave_witness(&self, epoch: u64) -> Result<(), SealedError> {
+        let entry = zero_entry(self.volume.keys.pages(), WITNESS_PAGE, epoch)?;
+        self.meta
+            .change(&self.volume, WITNESS_GROUP, |meta| meta.set(WITNESS_PAGE, entry))
     }
 
     fn commit_heavy(&self, log: &mut CommitLog, state: &State) -> Result<(), SealedError> {
         log.unsynced = true;
-        let home = self.meta.write_home(&self.volume)?;
+        let home = self.meta.changed_groups();
+        self.meta.write_home(&self.volume, &home)?;
         self.sync_disk(log)?;
         self.meta.mark_clean(&home);
         let record = log.record_of(state, log.lowest, log.epoch + 1);

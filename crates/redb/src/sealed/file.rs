@@ -1,5 +1,6 @@
 //! The open sealed file: creation, opening, and what redb's storage backend asks of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,9 +11,10 @@ use nimbus_crypto::{Dek, FileId};
 use super::commit::CommitLog;
 use super::error::SealedError;
 use super::meta::MetaCache;
+use super::pages::{self, FileNumber};
 use super::protocol::{Protocol, Sound};
 use super::recovery::{self, Recovered};
-use super::staging::Staging;
+use super::staging::{CHUNK_PAGES, Chunk, Staging};
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::record::MAX_RECORD_BLOCKS;
@@ -34,7 +36,7 @@ pub struct Tuning {
     pub layout: Layout,
     /// Staged pages that are sent to the disk without waiting for a sync.
     pub staged_pages: usize,
-    /// Meta blocks kept in memory (4 KiB for every 512 KiB of the file).
+    /// Meta blocks kept in memory at most (4 KiB for every 512 KiB of the file); the budget of the process may allow fewer.
     pub cached_meta_blocks: usize,
     /// Blocks in the longest record; a commit that lists more pages takes a second sync instead.
     pub record_blocks: u32,
@@ -77,6 +79,7 @@ pub struct SealedStats {
 pub struct SealedFile<D, P = Sound> {
     pub(super) volume: Volume<D>,
     pub(super) tuning: Tuning,
+    pub(super) number: FileNumber,
     pub(super) meta: MetaCache,
     pub(super) staging: Staging,
     /// redb's page 0, as far as redb uses it.
@@ -175,7 +178,8 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         let first = page_at(offset);
         for (page, content) in (first..).zip(bytes.as_chunks::<BLOCK_BYTES>().0) {
-            if self.staging.put(page, content) >= self.tuning.staged_pages {
+            let staged = self.staging.put(page, content);
+            if staged >= self.tuning.staged_pages || staged >= CHUNK_PAGES && Chunk::are_scarce() {
                 self.flush(&mut self.lock())?;
             }
         }
@@ -211,6 +215,16 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.commit(&mut self.lock())
     }
 
+    /// Brings home what is not yet, so that whoever opens the file next has nothing to replay. Everything is durable already:
+    /// this is neither synced nor missed if it fails.
+    pub fn close(&self) {
+        let log = self.lock();
+        let all_committed = log.pending.as_ref().is_some_and(BTreeMap::is_empty);
+        if all_committed && self.check_usable().is_ok() {
+            let _ = self.meta.write_home(&self.volume, &self.meta.changed_groups());
+        }
+    }
+
     /// What the file tells of itself.
     ///
     /// # Errors
@@ -225,6 +239,11 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             physical_bytes: self.volume.disk.len()?,
             sealed_pages: self.sealed_pages.load(Ordering::Relaxed),
         })
+    }
+
+    /// Lets go of opened pages: each is read from the disk, and authenticated, before it is used again.
+    pub fn forget_pages(&self) {
+        pages::forget(self.number);
     }
 
     pub(super) fn check_range(&self, offset: u64, bytes: usize) -> Result<(), SealedError> {
@@ -267,6 +286,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Self {
             volume,
             tuning,
+            number: FileNumber::next(),
             meta,
             staging: Staging::default(),
             header: RwLock::new(log.durable.header),
@@ -279,6 +299,12 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             rolled_back,
             protocol: PhantomData,
         }
+    }
+}
+
+impl<D, P> Drop for SealedFile<D, P> {
+    fn drop(&mut self) {
+        pages::forget(self.number);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::error::{Damage, SealedError};
+use super::pages;
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
@@ -123,18 +124,22 @@ impl MetaCache {
         self.dirty().retain(|&group| group < groups);
     }
 
-    /// Writes every changed block home, without a sync; returns their groups for [`Self::mark_clean`]. Only the holder
-    /// of the commit lock changes entries, so nothing else changes in them meanwhile.
-    pub(super) fn write_home<D: Disk>(&self, volume: &Volume<D>) -> Result<Vec<u32>, SealedError> {
-        let groups: Vec<u32> = self.dirty().iter().copied().collect();
-        for &group in &groups {
+    /// The groups that were changed since they last went home.
+    pub(super) fn changed_groups(&self) -> Vec<u32> {
+        self.dirty().iter().copied().collect()
+    }
+
+    /// Writes the blocks of changed groups home, without a sync; [`Self::mark_clean`] is for after it. Only the holder of
+    /// the commit lock changes entries, so nothing else changes in them meanwhile.
+    pub(super) fn write_home<D: Disk>(&self, volume: &Volume<D>, groups: &[u32]) -> Result<(), SealedError> {
+        for &group in groups {
             if let Some(cached) = self.shared(group).blocks.get(&group) {
                 volume
                     .disk
                     .write_at(volume.layout.meta_offset(group), cached.block.as_bytes())?;
             }
         }
-        Ok(groups)
+        Ok(())
     }
 
     /// The blocks that [`Self::write_home`] wrote are durable.
@@ -193,11 +198,15 @@ impl MetaCache {
         Ok(found_any)
     }
 
-    /// Lets go of a block that has not been used lately, if there are enough.
+    /// Lets go of blocks that have not been used lately, if there are enough.
     fn make_room(&self, shard: &mut Shard) {
-        if shard.blocks.len() < self.blocks_per_shard {
-            return;
-        }
+        let allowed = pages::meta_blocks_of_file().div_ceil(SHARDS).max(1);
+        let most = self.blocks_per_shard.min(allowed);
+        while shard.blocks.len() >= most && self.let_go(shard) {}
+    }
+
+    /// Lets go of one block; `false` if all have changed.
+    fn let_go(&self, shard: &mut Shard) -> bool {
         let dirty = self.dirty();
         let victim = shard
             .blocks
@@ -206,9 +215,7 @@ impl MetaCache {
             .or_else(|| shard.blocks.iter().find(|(group, _)| !dirty.contains(group)))
             .map(|(&group, _)| group);
         drop(dirty);
-        if let Some(group) = victim {
-            shard.blocks.remove(&group);
-        }
+        victim.is_some_and(|group| shard.blocks.remove(&group).is_some())
     }
 
     fn shared(&self, group: u32) -> RwLockReadGuard<'_, Shard> {

@@ -18,6 +18,8 @@ pub trait Protocol: Debug + Send + Sync + 'static {
     const SYNCS_AT_OPEN: bool = true;
     /// Entries newer than the accepted record are not taken for pages.
     const JUDGES_EPOCHS: bool = true;
+    /// Each commit leaves its epoch where every opening looks, outside the ring.
+    const LEAVES_WITNESSES: bool = true;
 }
 
 /// All of the steps.

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 
 use super::error::{Damage, SealedError};
 use super::file::{SealedFile, page_at};
+use super::pages;
 use super::protocol::Protocol;
 use super::seal::in_parallel;
 use crate::disk::Disk;
@@ -16,6 +17,9 @@ use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, GROUP_PAGES, Kind, Page
 const WINDOW_PAGES: usize = 1024;
 /// From here on more than one thread opens the pages of one read: starting one costs as much as opening 8 to 16 pages.
 const PARALLEL_PAGES: usize = 32;
+
+/// Reads up to this long go through the cache of opened pages; longer ones would drive everything else out of it.
+const CACHED_PAGES: usize = 16;
 
 /// What a page that was never written is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +53,12 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// # Errors
     /// Whatever is not the fault of one page.
     pub fn damaged_pages(&self) -> Result<Vec<u32>, SealedError> {
-        let pages = (self.len() / BLOCK_BYTES_U64).min(u64::from(self.meta.groups()) * u64::from(GROUP_PAGES));
+        let count = (self.len() / BLOCK_BYTES_U64).min(u64::from(self.meta.groups()) * u64::from(GROUP_PAGES));
         let mut block = [0; BLOCK_BYTES];
         let mut damaged = Vec::new();
-        for number in 1..pages {
+        // Of the disk, not of memory.
+        self.forget_pages();
+        for number in 1..count {
             match self.read(number * BLOCK_BYTES_U64, &mut block) {
                 Err(SealedError::Corrupt(Damage::Page { page })) => damaged.push(page),
                 outcome => outcome?,
@@ -97,17 +103,31 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
 
     fn read_pages(&self, first: u32, out: &mut [u8], unwritten: Unwritten) -> Result<(), SealedError> {
         if out.len() == BLOCK_BYTES {
-            return match self.resolve(first, out, unwritten)? {
-                Some(seal) => self.volume.read_page(first, &seal, out),
-                None => Ok(()),
+            let Some(seal) = self.resolve(first, out, unwritten)? else {
+                return Ok(());
             };
+            if !pages::copy(self.number, first, &seal, out) {
+                self.volume.read_page(first, &seal, out)?;
+                pages::keep(self.number, first, &seal, out);
+            }
+            return Ok(());
         }
+        let cached = out.len() <= CACHED_PAGES * BLOCK_BYTES;
         let mut sealed = Vec::with_capacity(out.len() / BLOCK_BYTES);
         for (page, block) in (first..).zip(out.as_chunks_mut::<BLOCK_BYTES>().0) {
-            sealed.push(self.resolve(page, block, unwritten)?);
+            let seal = self.resolve(page, block, unwritten)?;
+            sealed.push(seal.filter(|seal| !(cached && pages::copy(self.number, page, seal, block))));
         }
         self.read_runs(first, &sealed, out)?;
-        self.open_all(first, &sealed, out)
+        self.open_all(first, &sealed, out)?;
+        if cached {
+            for ((page, seal), block) in (first..).zip(&sealed).zip(out.as_chunks::<BLOCK_BYTES>().0) {
+                if let Some(seal) = seal {
+                    pages::keep(self.number, page, seal, block);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Fills `block` if the page is staged or was never written; else tells how to open its data block.

@@ -137,9 +137,18 @@ impl Chunk {
     /// Chunks that the pool keeps for all files of the process together: 16 MiB, twice what one burst needs.
     const POOLED: usize = 64;
 
+    /// Chunks in use by all files together from which on each sends what it has to the disk: 64 MiB.
+    const MOST_IN_USE: usize = 256;
+
     pub(super) fn take() -> Self {
+        CHUNKS_IN_USE.fetch_add(1, Ordering::Relaxed);
         let pooled = pool().pop();
         Self(pooled.unwrap_or_else(|| vec![0; Self::BYTES].into_boxed_slice()))
+    }
+
+    /// Whether the process has as many as it should.
+    pub(super) fn are_scarce() -> bool {
+        CHUNKS_IN_USE.load(Ordering::Relaxed) >= Self::MOST_IN_USE
     }
 
     pub(super) fn as_pages(&self) -> &[[u8; BLOCK_BYTES]] {
@@ -153,6 +162,7 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        CHUNKS_IN_USE.fetch_sub(1, Ordering::Relaxed);
         let mut pool = pool();
         if pool.len() < Self::POOLED {
             pool.push(std::mem::take(&mut self.0));
@@ -160,6 +170,7 @@ impl Drop for Chunk {
     }
 }
 
+static CHUNKS_IN_USE: AtomicUsize = AtomicUsize::new(0);
 static POOL: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
 fn pool() -> std::sync::MutexGuard<'static, Vec<Box<[u8]>>> {

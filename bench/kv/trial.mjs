@@ -1,0 +1,63 @@
+/** One store in a process of its own: `trial.mjs <store> <folder>` fills it, measures, and prints operations per second as JSON. */
+import { createHash } from 'node:crypto'
+import { stores } from './stores.mjs'
+
+const [name, folder] = process.argv.slice(2)
+const rows = 100_000
+const rowsPerTransaction = 1000
+const valueBytes = 100
+const pairsPerRange = 1000
+
+/** Keys in no order, the same for every store. */
+const keyOf = (number) => createHash('sha256').update(String(number)).digest().subarray(0, 16)
+const keys = Array.from({ length: rows }, (_, number) => keyOf(number))
+const value = Buffer.alloc(valueBytes, 'the value of a row ')
+const random = randomNumbers(1)
+
+const store = await stores[name](folder)
+const put = await perSecond(rows, async () => {
+  for (let start = 0; start < rows; start += rowsPerTransaction) {
+    await store.putAll(keys.slice(start, start + rowsPerTransaction).map((key) => [key, value]))
+  }
+})
+readAll(rows / 2)
+const get = await perSecond(2 * rows, async () => readAll(2 * rows))
+await walk(20)
+const range = await perSecond(300 * pairsPerRange, () => walk(300))
+await store.close()
+console.log(JSON.stringify({ put, get, range }))
+
+function readAll(count) {
+  for (let read = 0; read < count; read++) {
+    if (store.get(keys[random(rows)])?.length !== valueBytes) throw new Error('a key is missing')
+  }
+}
+
+async function walk(count) {
+  const ordered = Buffer.from('7f'.repeat(16), 'hex')
+  for (let walked = 0; walked < count; walked++) {
+    ordered[0] = random(240)
+    let pairs = 0
+    const range = store.range(ordered, pairsPerRange)
+    if (Symbol.iterator in range) for (const _pair of range) pairs++
+    else for await (const _pair of range) pairs++
+    if (pairs !== pairsPerRange) throw new Error(`a range of ${pairs} pairs`)
+  }
+}
+
+async function perSecond(operations, work) {
+  const startedAt = performance.now()
+  await work()
+  return (operations * 1000) / (performance.now() - startedAt)
+}
+
+/** Numbers below a bound, the same in every process (xorshift32). */
+function randomNumbers(seed) {
+  let state = seed
+  return (below) => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>> 0) % below
+  }
+}

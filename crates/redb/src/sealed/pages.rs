@@ -1,0 +1,296 @@
+//! Opened pages of every sealed file of the process, in one cache under one budget.
+//!
+//! A page is found only with the seal that its entry has now: what was sealed anew since it was kept here is not found, so
+//! that nothing has to be told when a page is written, freed, or cut off.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use nimbus_budget::{Engine, Ticket};
+
+use crate::format::{BLOCK_BYTES, PageSeal};
+
+/// What redb keeps of one store by itself: a page found there costs a seventh of one found here, but its room cannot be
+/// changed while the store is open. So each store reserves a sixteenth of what is left, within these bounds.
+const LEAST_RESERVED: u64 = 64 * 1024;
+const MOST_RESERVED: u64 = 16 * 1024 * 1024;
+const RESERVED_PART: u64 = 16;
+/// Locks, so that readers of different pages rarely meet.
+const SHARDS: usize = 32;
+/// Meta blocks have one part in so many of what the engine has: each speaks for 128 pages.
+const META_PART: u64 = 8;
+
+/// Names one open sealed file; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileNumber(u64);
+
+impl FileNumber {
+    pub(super) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Copies a page into `out`; `false` if it is not here as it was sealed last.
+pub(super) fn copy(file: FileNumber, page: u32, seal: &PageSeal, out: &mut [u8]) -> bool {
+    let mut shard = lock(shard_of(file, page));
+    let Some(frame) = shard.find(file, page).filter(|frame| frame.seal == *seal) else {
+        return false;
+    };
+    frame.recently_used = true;
+    out.copy_from_slice(&frame.bytes[..]);
+    true
+}
+
+/// Keeps a copy of an opened page, in the place of one that was not used lately if need be.
+pub(super) fn keep(file: FileNumber, page: u32, seal: &PageSeal, content: &[u8]) {
+    let capacity = capacity_of_shard();
+    lock(shard_of(file, page)).keep(file, page, seal, content, capacity);
+}
+
+/// Lets go of the pages of a file, so that they are read from the disk again or never.
+pub(super) fn forget(file: FileNumber) {
+    for shard in &*CACHE {
+        lock(shard).forget(file);
+    }
+}
+
+/// Gives back what the budget allows no more: after a store was opened or closed, or the budget changed.
+pub fn follow_budget() {
+    let capacity = capacity_of_shard();
+    for shard in &*CACHE {
+        lock(shard).shrink_to(capacity);
+    }
+}
+
+/// The memory of one open store: it counts among those that share the budget, and redb has a fixed part of it.
+#[derive(Debug)]
+pub struct Reservation {
+    bytes: u64,
+    ticket: Option<Ticket>,
+}
+
+impl Reservation {
+    /// Counts a store and reserves for it. Two thirds of the engine's part are reserved at most, but for what no store can
+    /// do without.
+    #[must_use]
+    pub fn take() -> Self {
+        let ticket = Ticket::take(Engine::Redb);
+        let part = nimbus_budget::of_engine(Engine::Redb) / 3 * 2;
+        let bytes_for = |reserved: u64| {
+            let left = part.saturating_sub(reserved);
+            (left / RESERVED_PART).clamp(LEAST_RESERVED, MOST_RESERVED)
+        };
+        let before = RESERVED_BYTES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
+            Some(reserved + bytes_for(reserved))
+        });
+        let bytes = bytes_for(before.unwrap_or_else(|reserved| reserved));
+        follow_budget();
+        Self {
+            bytes,
+            ticket: Some(ticket),
+        }
+    }
+
+    /// What redb may keep.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        RESERVED_BYTES.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.ticket = None;
+        follow_budget();
+    }
+}
+
+/// Bytes of pages that the cache holds.
+#[must_use]
+pub fn cached_bytes() -> usize {
+    CACHE.iter().map(|shard| lock(shard).frames.len() * BLOCK_BYTES).sum()
+}
+
+/// Meta blocks that one file may keep now.
+pub(super) fn meta_blocks_of_file() -> usize {
+    let files = nimbus_budget::open_stores_of(Engine::Redb).max(1);
+    in_blocks(nimbus_budget::of_engine(Engine::Redb) / META_PART / files)
+}
+
+/// What is left of the engine's part when redb and the meta blocks have theirs.
+fn capacity_of_shard() -> usize {
+    let part = nimbus_budget::of_engine(Engine::Redb);
+    let reserved = RESERVED_BYTES.load(Ordering::Relaxed);
+    in_blocks((part - part / META_PART).saturating_sub(reserved)) / SHARDS
+}
+
+fn in_blocks(bytes: u64) -> usize {
+    usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX)
+}
+
+static RESERVED_BYTES: AtomicU64 = AtomicU64::new(0);
+static CACHE: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
+
+/// Frames, and a hand that goes round and takes those that nobody used since it came by last.
+#[derive(Default)]
+struct Shard {
+    frames: Vec<Frame>,
+    places: HashMap<(FileNumber, u32), usize>,
+    hand: usize,
+}
+
+struct Frame {
+    file: FileNumber,
+    page: u32,
+    seal: PageSeal,
+    recently_used: bool,
+    bytes: Box<[u8; BLOCK_BYTES]>,
+}
+
+impl Shard {
+    fn find(&mut self, file: FileNumber, page: u32) -> Option<&mut Frame> {
+        self.frames.get_mut(*self.places.get(&(file, page))?)
+    }
+
+    fn keep(&mut self, file: FileNumber, page: u32, seal: &PageSeal, content: &[u8], capacity: usize) {
+        if let Some(frame) = self.find(file, page) {
+            frame.seal = *seal;
+            frame.bytes.copy_from_slice(content);
+            return;
+        }
+        let mut bytes = Box::new([0; BLOCK_BYTES]);
+        bytes.copy_from_slice(content);
+        self.shrink_to(capacity.saturating_sub(1));
+        if capacity == 0 {
+            return;
+        }
+        self.places.insert((file, page), self.frames.len());
+        self.frames.push(Frame {
+            file,
+            page,
+            seal: *seal,
+            recently_used: false,
+            bytes,
+        });
+    }
+
+    fn shrink_to(&mut self, frames: usize) {
+        while self.frames.len() > frames {
+            let hand = self.hand % self.frames.len();
+            match self.frames.get_mut(hand) {
+                Some(frame) if frame.recently_used => {
+                    frame.recently_used = false;
+                    self.hand = hand + 1;
+                }
+                _ => self.remove(hand),
+            }
+        }
+    }
+
+    fn forget(&mut self, file: FileNumber) {
+        let mut place = 0;
+        while let Some(frame) = self.frames.get(place) {
+            if frame.file == file {
+                self.remove(place);
+            } else {
+                place += 1;
+            }
+        }
+    }
+
+    /// The last frame takes the place of the one that goes.
+    fn remove(&mut self, place: usize) {
+        let gone = self.frames.swap_remove(place);
+        self.places.remove(&(gone.file, gone.page));
+        if let Some(moved) = self.frames.get(place) {
+            self.places.insert((moved.file, moved.page), place);
+        }
+    }
+}
+
+fn shard_of(file: FileNumber, page: u32) -> &'static Mutex<Shard> {
+    let shard = (file.0.wrapping_mul(7) + u64::from(page)) % SHARDS as u64;
+    let shard = usize::try_from(shard).expect("below 32");
+    CACHE.get(shard).expect("a remainder is below its divisor")
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: FileNumber = FileNumber(1);
+    const B: FileNumber = FileNumber(2);
+
+    fn seal(number: u8) -> PageSeal {
+        PageSeal {
+            nonce: [number; 12],
+            tag: [number; 16],
+        }
+    }
+
+    fn keep(shard: &mut Shard, file: FileNumber, page: u32, capacity: usize) {
+        shard.keep(file, page, &seal(1), &[1; BLOCK_BYTES], capacity);
+    }
+
+    fn pages(shard: &Shard) -> Vec<(u64, u32)> {
+        let mut pages: Vec<_> = shard.frames.iter().map(|frame| (frame.file.0, frame.page)).collect();
+        for (place, frame) in shard.frames.iter().enumerate() {
+            assert_eq!(shard.places.get(&(frame.file, frame.page)), Some(&place));
+        }
+        assert_eq!(shard.places.len(), shard.frames.len());
+        pages.sort_unstable();
+        pages
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_number_of_pages_follows_the_budget() {
+        let mut shard = Shard::default();
+        for page in 0..6 {
+            keep(&mut shard, A, page, 4);
+            assert!(shard.frames.len() <= 4);
+            if let Some(frame) = shard.find(A, 0) {
+                frame.recently_used = true;
+            }
+        }
+        let kept = pages(&shard);
+        assert_eq!(kept.len(), 4);
+        assert!(kept.contains(&(1, 0)), "{kept:?}");
+        shard.shrink_to(2);
+        assert_eq!(pages(&shard).len(), 2);
+        keep(&mut shard, A, 9, 0);
+        assert_eq!(pages(&shard), vec![], "nothing is kept without a budget");
+    }
+
+    #[test]
+    fn a_file_that_is_forgotten_takes_no_other_along() {
+        let mut shard = Shard::default();
+        for page in 0..5 {
+            keep(&mut shard, A, page, 100);
+            keep(&mut shard, B, page, 100);
+        }
+        shard.forget(A);
+        assert_eq!(pages(&shard), (0..5).map(|page| (2, page)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_page_is_found_only_with_the_seal_that_it_has_now() {
+        let file = FileNumber::next();
+        let mut out = [0; BLOCK_BYTES];
+        super::keep(file, 7, &seal(1), &[1; BLOCK_BYTES]);
+        assert!(copy(file, 7, &seal(1), &mut out) && out == [1; BLOCK_BYTES]);
+        assert!(!copy(file, 7, &seal(2), &mut out), "it was sealed anew since");
+        assert!(!copy(file, 8, &seal(1), &mut out));
+        super::keep(file, 7, &seal(2), &[2; BLOCK_BYTES]);
+        assert!(!copy(file, 7, &seal(1), &mut out));
+        assert!(copy(file, 7, &seal(2), &mut out) && out == [2; BLOCK_BYTES]);
+        forget(file);
+        assert!(!copy(file, 7, &seal(2), &mut out));
+    }
+}
