@@ -416,6 +416,18 @@ export interface NativeFailure {
   ownerHost?: string
 }
 
+/** What an examination of a whole file found. */
+export interface NativeFindings {
+  /** Pages in the file. */
+  pages: number
+  /** Pages of it in the log. */
+  logPages: number
+  /** Pages that are lost. */
+  damaged: Array<number>
+  /** Pages that do not authenticate and are not missed. */
+  unreferenced: Array<number>
+}
+
 /** What a check found. */
 export interface NativeIntegrity {
   /** Whether everything was in order. */
@@ -610,6 +622,8 @@ export interface NativeWorkEvent {
   ended: boolean
   /** What failed; `interrupted` after `cancel`. */
   failure?: NativeFailure
+  /** What `verify` found. */
+  findings?: NativeFindings
 }
 
 /** A write request. */
@@ -709,6 +723,22 @@ export interface UnwrapOutcome {
   /** The DEK, if it opened. */
   dek?: Dek
 }
+
+/**
+ * Likewise for a sealed redb file: superblock, newest record and every page.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `key_wrong`, `interrupted`,
+ * `not_permitted`, `io_error`.
+ */
+export declare function verifyRedb(file: NativeRedbFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
+
+/**
+ * Authenticates every page of a SQLCipher file at rest and of its log, and writes nothing; the last event has the findings.
+ *
+ * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `interrupted`, `not_permitted`,
+ * `io_error`.
+ */
+export declare function verifySqlite(file: NativeDatabaseFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
  * Overwrites the stack below the caller's frame, where functions that have returned may have left a key: Node's TLS passes what it

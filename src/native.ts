@@ -57,7 +57,10 @@ export {
   rekey,
   reseal,
   sealOpens,
+  verifyRedb,
+  verifySqlite,
   type EncryptedFile,
+  type Findings,
   type KeyCheck,
   type SealedFile,
 } from './native/rekey.js'

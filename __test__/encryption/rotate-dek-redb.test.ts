@@ -83,7 +83,7 @@ describe('a rotation of the DEK of a redb file', () => {
     await rotate(where)
     const backup = readFileSync(`${where.file}.bak`)
     await rotate(where, { skipBackup: true })
-    expect(readFileSync(`${where.file}.bak`)).toEqual(backup)
+    expect(readFileSync(`${where.file}.bak`).equals(backup)).toBe(true)
     expect(await openedKv(where)).toEqual({ end: undefined, generation: 4n })
   })
 

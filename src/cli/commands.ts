@@ -45,6 +45,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./encryption-rotate-dek.js')).encryptionRotateDek,
   },
   {
+    name: 'encryption verify',
+    summary: 'Authenticate every page of a file, or of all files of a directory.',
+    load: async () => (await import('./encryption-verify.js')).encryptionVerify,
+  },
+  {
     name: 'token create',
     summary: 'Make an API token for some tenants.',
     load: async () => (await import('./token-create.js')).tokenCreate,

@@ -16,17 +16,21 @@ export interface EncryptedFile {
 }
 
 /** Folds the write-ahead log into the file and leaves it without one, durably. */
-export function foldLog({ path, encryption }: EncryptedFile): Promise<void> {
-  return longWork({}, (onEvent) => addon.foldLog({ path, ...encryption }, onEvent))
+export async function foldLog({ path, encryption }: EncryptedFile): Promise<void> {
+  await longWork({}, (onEvent) => addon.foldLog({ path, ...encryption }, onEvent))
 }
 
 /**
  * Writes every page of a file without a log anew, under the key of `next`; file id and profile stay. Whether it resolves or
  * rejects, only `keyOpens` tells which key the file is under.
  */
-export function rekey({ path, encryption }: EncryptedFile, next: Addon.Dek, options: WorkOptions = {}): Promise<void> {
+export async function rekey(
+  { path, encryption }: EncryptedFile,
+  next: Addon.Dek,
+  options: WorkOptions = {},
+): Promise<void> {
   const successor = { path, ...encryption, dek: next }
-  return longWork(options, (onEvent) => addon.rekey({ path, ...encryption }, successor, onEvent))
+  await longWork(options, (onEvent) => addon.rekey({ path, ...encryption }, successor, onEvent))
 }
 
 /**
@@ -51,9 +55,9 @@ export interface SealedFile {
 }
 
 /** Seals every page anew into the file `next`, which is replaced, durable and checked when it resolves; `current` is only read. */
-export function reseal(current: SealedFile, next: SealedFile, options: WorkOptions = {}): Promise<void> {
+export async function reseal(current: SealedFile, next: SealedFile, options: WorkOptions = {}): Promise<void> {
   const native = ({ path, encryption }: SealedFile) => ({ path, ...encryption })
-  return longWork(options, (onEvent) => addon.reseal(native(current), native(next), onEvent))
+  await longWork(options, (onEvent) => addon.reseal(native(current), native(next), onEvent))
 }
 
 /** Likewise for a sealed redb file; with `everyPage` redb reads all that it uses. */
@@ -64,12 +68,38 @@ export async function sealOpens(
   return answers(longWork(options, (onEvent) => addon.sealOpens({ path, ...encryption }, everyPage, onEvent)))
 }
 
-/** Copies a file in one step, mode 0600, durable when it resolves; what is at `to` is replaced. */
-export function copyFileDurably(from: string, to: string, options: WorkOptions = {}): Promise<void> {
-  return longWork(options, (onEvent) => addon.copyFileDurably(from, to, onEvent))
+/** What an examination of every page found. */
+export interface Findings {
+  pages: number
+  logPages: number
+  /** Pages that are lost. */
+  damaged: readonly number[]
+  /** Pages that do not authenticate and are not missed. */
+  unreferenced: readonly number[]
 }
 
-async function answers(work: Promise<void>): Promise<boolean> {
+/** Authenticates every page of a SQLite file at rest, and of its log; writes nothing. */
+export function verifySqlite({ path, encryption }: EncryptedFile, options: WorkOptions): Promise<Findings> {
+  return found(longWork(options, (onEvent) => addon.verifySqlite({ path, ...encryption }, onEvent)))
+}
+
+/** Likewise of a sealed redb file. */
+export function verifyRedb({ path, encryption }: SealedFile, options: WorkOptions): Promise<Findings> {
+  return found(longWork(options, (onEvent) => addon.verifyRedb({ path, ...encryption }, onEvent)))
+}
+
+async function found(work: Promise<Addon.NativeFindings | undefined>): Promise<Findings> {
+  const findings = await work
+  if (findings === undefined) throw new TypeError('an examination ended without findings')
+  return findings
+}
+
+/** Copies a file in one step, mode 0600, durable when it resolves; what is at `to` is replaced. */
+export async function copyFileDurably(from: string, to: string, options: WorkOptions = {}): Promise<void> {
+  await longWork(options, (onEvent) => addon.copyFileDurably(from, to, onEvent))
+}
+
+async function answers(work: Promise<unknown>): Promise<boolean> {
   try {
     await work
     return true

@@ -24,13 +24,13 @@ export interface WorkOptions {
  * caller's to remove. Rejects with `data_missing`, `target_exists`, `file_busy`, `file_corrupt`, `disk_full`,
  * `data_dir_unwritable`, `io_error`, or `StatementError` for a schema that SQLite alone does not understand.
  */
-export function copySqlite(
+export async function copySqlite(
   source: SqliteFile,
   target: SqliteFile,
   { validate, ...options }: WorkOptions & { validate: boolean },
 ): Promise<void> {
   const file = ({ path, encryption }: SqliteFile) => ({ path, ...encryption })
-  return longWork(options, (onEvent) => addon.copyDatabase(file(source), file(target), validate, onEvent))
+  await longWork(options, (onEvent) => addon.copyDatabase(file(source), file(target), validate, onEvent))
 }
 
 /** A redb file; without `encryption` it is plain. */
@@ -40,13 +40,13 @@ export interface RedbFile {
 }
 
 /** As `copySqlite`, for redb: every page as it is, whatever its tables are. The caller holds the locks of both files. */
-export function copyRedb(
+export async function copyRedb(
   source: RedbFile,
   target: RedbFile,
   { validate, ...options }: WorkOptions & { validate: boolean },
 ): Promise<void> {
   const file = ({ path, encryption }: RedbFile) => ({ path, ...encryption })
-  return longWork(options, (onEvent) => addon.copyRedb(file(source), file(target), validate, onEvent))
+  await longWork(options, (onEvent) => addon.copyRedb(file(source), file(target), validate, onEvent))
 }
 
 /** What `longWork` rejects with when a file is under another key: an answer, not a failure. */
@@ -56,22 +56,23 @@ export const OTHER_KEY = new Error('the file is under another key')
 export async function longWork(
   { signal, onProgress }: WorkOptions,
   begin: (onEvent: (event: Addon.NativeWorkEvent) => void) => Addon.NativeWork,
-): Promise<void> {
+): Promise<Addon.NativeFindings | undefined> {
   signal?.throwIfAborted()
   keepAlive.hold()
   let cancel: (() => void) | undefined
   try {
-    const failure = await new Promise<Addon.NativeFailure | undefined>((resolve) => {
+    const { failure, findings } = await new Promise<Addon.NativeWorkEvent>((resolve) => {
       const work = guard(() =>
-        begin(({ ended, failure: why, phase = '', doneBytes = 0, totalBytes = 0 }) => {
-          if (ended) resolve(why)
+        begin((event) => {
+          const { ended, phase = '', doneBytes = 0, totalBytes = 0 } = event
+          if (ended) resolve(event)
           else onProgress?.({ phase, doneBytes, totalBytes })
         }),
       )
       cancel = () => work.cancel()
       signal?.addEventListener('abort', cancel)
     })
-    if (failure === undefined) return
+    if (failure === undefined) return findings
     if (failure.code === 'interrupted') signal?.throwIfAborted()
     if (failure.code === 'other_key') throw OTHER_KEY
     throw fromFailure(failure)

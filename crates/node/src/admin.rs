@@ -42,6 +42,21 @@ pub struct NativeWorkEvent {
     pub ended: bool,
     /// What failed; `interrupted` after `cancel`.
     pub failure: Option<NativeFailure>,
+    /// What `verify` found.
+    pub findings: Option<NativeFindings>,
+}
+
+/// What an examination of a whole file found.
+#[napi(object, object_from_js = false)]
+pub struct NativeFindings {
+    /// Pages in the file.
+    pub pages: f64,
+    /// Pages of it in the log.
+    pub log_pages: u32,
+    /// Pages that are lost.
+    pub damaged: Vec<u32>,
+    /// Pages that do not authenticate and are not missed.
+    pub unreferenced: Vec<u32>,
 }
 
 /// Long work under way.
@@ -144,6 +159,14 @@ pub fn begin(
     on_event: Function<NativeWorkEvent, ()>,
     work: impl FnOnce(&Arc<Watch>) -> Result<(), NativeFailure> + Send + 'static,
 ) -> napi::Result<NativeWork> {
+    begin_examination(on_event, move |watch| work(watch).map(|()| None))
+}
+
+/// Likewise for work that finds something.
+pub fn begin_examination(
+    on_event: Function<NativeWorkEvent, ()>,
+    work: impl FnOnce(&Arc<Watch>) -> Result<Option<NativeFindings>, NativeFailure> + Send + 'static,
+) -> napi::Result<NativeWork> {
     // Weak: `src/native.ts` keeps the event loop alive while somebody waits, and only then.
     let callback = on_event
         .build_threadsafe_function::<NativeWorkEvent>()
@@ -158,13 +181,17 @@ pub fn begin(
     let watched = Arc::clone(&watch);
     pool::ADMIN.run(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&watched)));
-        let failure = outcome.unwrap_or_else(|_| Err(NativeFailure::panicked())).err();
+        let (findings, failure) = match outcome.unwrap_or_else(|_| Err(NativeFailure::panicked())) {
+            Ok(findings) => (findings, None),
+            Err(failure) => (None, Some(failure)),
+        };
         let last = NativeWorkEvent {
             phase: None,
             done_bytes: None,
             total_bytes: None,
             ended: true,
             failure,
+            findings,
         };
         let _ = callback.call(last, ThreadsafeFunctionCallMode::NonBlocking);
     });
@@ -179,6 +206,7 @@ impl From<Progress> for NativeWorkEvent {
             total_bytes: Some(progress.total_bytes as f64),
             ended: false,
             failure: None,
+            findings: None,
         }
     }
 }

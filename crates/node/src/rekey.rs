@@ -11,7 +11,9 @@ use napi_derive::napi;
 use nimbus_redb::engine as redb;
 use nimbus_sqlite::{Encryption, Mode, OpenOptions};
 
-use crate::admin::{NativeDatabaseFile, NativeRedbFile, NativeWork, NativeWorkEvent, begin, copy_key};
+use crate::admin::{
+    NativeDatabaseFile, NativeFindings, NativeRedbFile, NativeWork, NativeWorkEvent, begin, begin_examination, copy_key,
+};
 use crate::failure::{NativeFailure, throw};
 use crate::store::encryption_of;
 
@@ -122,6 +124,52 @@ pub fn seal_opens(
         Ok(true) => Ok(()),
         Ok(false) => Err(NativeFailure::other_key(&path)),
         Err(error) => Err(error.into()),
+    })
+}
+
+/// Authenticates every page of a SQLCipher file at rest and of its log, and writes nothing; the last event has the findings.
+///
+/// Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `interrupted`, `not_permitted`,
+/// `io_error`.
+#[napi(catch_unwind)]
+pub fn verify_sqlite(
+    env: Env,
+    file: NativeDatabaseFile,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    let encryption = encrypted(env, &file)?;
+    let path = PathBuf::from(file.path);
+    begin_examination(on_event, move |watch| {
+        let found = nimbus_sqlite::verify(&path, &encryption, watch)?;
+        Ok(Some(NativeFindings {
+            pages: found.pages as f64,
+            log_pages: found.log_frames,
+            damaged: found.damaged,
+            unreferenced: found.unreferenced,
+        }))
+    })
+}
+
+/// Likewise for a sealed redb file: superblock, newest record and every page.
+///
+/// Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `key_wrong`, `interrupted`,
+/// `not_permitted`, `io_error`.
+#[napi(catch_unwind)]
+pub fn verify_redb(
+    env: Env,
+    file: NativeRedbFile,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    let key = sealed(env, &file)?;
+    let path = PathBuf::from(file.path);
+    begin_examination(on_event, move |watch| {
+        let found = redb::verify(&path, &key, watch)?;
+        Ok(Some(NativeFindings {
+            pages: found.pages as f64,
+            log_pages: 0,
+            damaged: found.damaged,
+            unreferenced: found.unreferenced,
+        }))
     })
 }
 

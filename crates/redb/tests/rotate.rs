@@ -88,7 +88,7 @@ impl Home {
     }
 
     /// Every row is there; the damaged free pages.
-    fn checked(&self, path: &Path, key: &CopyKey) -> Vec<u32> {
+    fn checked(path: &Path, key: &CopyKey) -> Vec<u32> {
         let mut database = Self::database(path, Mode::Open, key);
         for row in 0..ROWS {
             let found = database.get("rows", &row.to_be_bytes()).expect("get");
@@ -127,8 +127,8 @@ fn every_row_is_under_the_new_key_no_block_is_as_it_was_and_the_source_is_only_r
         .count();
     assert_eq!(same, 0);
     assert_eq!(std::fs::metadata(&target).expect("target").mode() & 0o777, 0o600);
-    assert_eq!(home.checked(&target, &home.new_key()), []);
-    assert_eq!(home.checked(&source, &home.old_key()), []);
+    assert_eq!(Home::checked(&target, &home.new_key()), []);
+    assert_eq!(Home::checked(&source, &home.old_key()), []);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_source_that_was_not_closed_keeps_its_last_commit() {
     std::fs::copy(&living, &source).expect("as a crash leaves it");
     drop(database);
     home.reseal(&source, &target).expect("reseal");
-    assert_eq!(home.checked(&target, &home.new_key()), []);
+    assert_eq!(Home::checked(&target, &home.new_key()), []);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_damaged_free_page_is_carried_as_one_and_a_damaged_page_in_use_stops_it() {
             }
             Ok(()) => {
                 // redb may have taken it for something else meanwhile, which heals it.
-                let damaged = home.checked(&target, &home.new_key());
+                let damaged = Home::checked(&target, &home.new_key());
                 assert!(damaged.is_empty() || damaged == [page], "{damaged:?}");
                 carried += damaged.len();
             }
@@ -202,7 +202,7 @@ fn what_an_attempt_before_left_is_replaced_and_one_that_is_told_to_stop_leaves_n
     home.filled(&source).close().expect("close");
     std::fs::write(&target, b"half of an attempt before").expect("write");
     home.reseal(&source, &target).expect("reseal");
-    home.checked(&target, &home.new_key());
+    Home::checked(&target, &home.new_key());
     let watch = Watch::new(|_| {});
     watch.cancel();
     let outcome = home.watched(&source, &target, &watch);

@@ -32,6 +32,11 @@ pub(crate) enum Verdict {
 /// Judges the log at `path`; none at all is an empty one. Without `pages`, which a plain file does not have, only by its
 /// checksums.
 pub(crate) fn examine(path: &Path, pages: Option<&FilePages>) -> io::Result<Verdict> {
+    examine_each(path, pages, |_| {})
+}
+
+/// Likewise; `on_page` is told of each page of a transaction that SQLite takes.
+pub(crate) fn examine_each(path: &Path, pages: Option<&FilePages>, on_page: impl FnMut(u32)) -> io::Result<Verdict> {
     let log = match File::open(path) {
         Ok(log) => log,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Verdict::Sound { frames: 0 }),
@@ -40,10 +45,10 @@ pub(crate) fn examine(path: &Path, pages: Option<&FilePages>) -> io::Result<Verd
     if !log.metadata()?.is_file() {
         return Ok(Verdict::Damaged);
     }
-    examine_frames(BufReader::with_capacity(READ_AT_ONCE_BYTES, log), pages)
+    examine_frames(BufReader::with_capacity(READ_AT_ONCE_BYTES, log), pages, on_page)
 }
 
-fn examine_frames(mut log: impl Read, pages: Option<&FilePages>) -> io::Result<Verdict> {
+fn examine_frames(mut log: impl Read, pages: Option<&FilePages>, mut on_page: impl FnMut(u32)) -> io::Result<Verdict> {
     let mut header = [0; HEADER_BYTES];
     if !read_whole(&mut log, &mut header)? {
         return Ok(Verdict::Sound { frames: 0 });
@@ -58,11 +63,13 @@ fn examine_frames(mut log: impl Read, pages: Option<&FilePages>) -> io::Result<V
     let mut frame = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
     let (mut read, mut committed) = (0, 0);
     let mut all_authentic = true;
+    let mut transaction = Vec::new();
     while read_whole(&mut log, &mut frame)? {
         let Some((number, database_pages)) = header.accept(&frame, &mut sum) else {
             break;
         };
         read += 1;
+        transaction.push(number);
         let page = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
         all_authentic &= pages.is_none_or(|pages| pages.is_authentic(number, page));
         if database_pages != 0 {
@@ -70,6 +77,7 @@ fn examine_frames(mut log: impl Read, pages: Option<&FilePages>) -> io::Result<V
                 return Ok(Verdict::Damaged);
             }
             committed = read;
+            transaction.drain(..).for_each(&mut on_page);
         }
     }
     Ok(Verdict::Sound { frames: committed })

@@ -25,7 +25,7 @@ const PAGE_SIZE: u32 = 4096;
 /// Page number, page, checksum.
 const RECORD_BYTES: usize = PAGE_BYTES + 8;
 /// The page with SQLite's lock bytes, at 1 GiB: in a journal its number ends the records.
-const LOCK_PAGE: u32 = 0x4000_0000 / PAGE_SIZE + 1;
+pub(crate) const LOCK_PAGE: u32 = 0x4000_0000 / PAGE_SIZE + 1;
 /// In place of a number of records: as many as there are.
 const UNCOUNTED: u32 = u32::MAX;
 const READ_AT_ONCE_BYTES: usize = 256 * 1024;
@@ -85,7 +85,7 @@ fn names_another_file(journal: &mut File, length: u64) -> io::Result<bool> {
 
 /// The size of the database in pages, as its own first page says; 0 from writers that did not keep it ("In-header database
 /// size").
-fn database_pages_of(first_page: &[u8]) -> Option<u32> {
+pub(crate) fn database_pages_of(first_page: &[u8]) -> Option<u32> {
     (first_page.get(24..28)? == first_page.get(92..96)?).then(|| word(first_page, 28))
 }
 

@@ -50,6 +50,7 @@ mod statement;
 mod store;
 mod tamper;
 mod value;
+mod verify;
 mod watched;
 
 pub use batch::{Step, StepResult};
@@ -61,3 +62,4 @@ pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store};
 pub use value::{Row, Value};
+pub use verify::{Verified, verify};

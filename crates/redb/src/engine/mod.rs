@@ -16,6 +16,7 @@ mod rotate;
 mod snapshot;
 mod store;
 mod transaction;
+mod verify;
 mod view;
 
 pub use completion::{Completion, Outcome, RequestId, Sink};
@@ -31,4 +32,5 @@ pub use rotate::{ResealJob, key_opens, reseal};
 pub use snapshot::{ReadTable, Snapshot};
 pub use store::{Store, StoreStats};
 pub use transaction::{Transaction, WriteTable};
+pub use verify::{Verified, verify};
 pub use view::{Range, View};

@@ -166,10 +166,7 @@ fn check_used_pages(path: &Path, key: &CopyKey) -> Result<(), EngineError> {
     let (mut redb, _) = open_existing(&options(path, Some(key)))?;
     let checked = guarded(path, || Ok(redb.check_integrity()?));
     let closed = guarded(path, || Ok(redb.close()?));
-    match checked? {
-        true => closed,
-        false => Err(corrupt(path)),
-    }
+    if checked? { closed } else { Err(corrupt(path)) }
 }
 
 fn stop_if_told(job: &ResealJob, watch: &Watch) -> Result<(), EngineError> {
