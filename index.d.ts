@@ -628,6 +628,9 @@ export declare function replaceFiles(files: Array<NativeReplacement>): Array<Nat
 /** Sets the page-cache budget of all open stores together, and the most that one may have, in bytes. */
 export declare function setPageCacheBudget(totalBytes: number, storeBytes: number): void
 
+/** The functions of the embedded library, new for each environment; `src/native/library.ts` has their types. */
+export declare function sqliteLibrary(): Record<string, (...values: never[]) => unknown>
+
 /** What became of a wrapped DEK. */
 export interface UnwrapOutcome {
   /** `opened`; `other_key` if another wrapping key made it; `altered` if this one did and something was changed since. */

@@ -17,6 +17,7 @@ const benchmarks = {
   'point-read': () => import('./server/point-read.mjs'),
   growth: () => import('./server/growth.mjs'),
   'cold-start': () => import('./cli/cold-start.mjs'),
+  library: () => import('./library/run.mjs'),
 }
 
 const { values, positionals } = parseArgs({

@@ -48,3 +48,17 @@ export {
 } from './native/sqlite-store.js'
 export { copyFileDurably, foldLog, keyOpens, rekey, type EncryptedFile } from './native/rekey.js'
 export { copyRedb, copySqlite, type WorkOptions } from './native/work.js'
+export {
+  callable,
+  compileArrays,
+  compileObjects,
+  compilePlucked,
+  counters,
+  exactCounters,
+  library,
+  optionOf,
+  type RowCode,
+  type RowFactory,
+  type RowSink,
+  type TableDefinition,
+} from './native/library.js'

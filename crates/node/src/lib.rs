@@ -25,6 +25,7 @@ mod failure;
 mod keys;
 mod known_answers;
 mod kv;
+mod library;
 mod process;
 mod rekey;
 mod store;
