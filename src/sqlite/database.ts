@@ -346,7 +346,8 @@ class DatabaseClass {
 
   /** What `console.log` shows. */
   [Symbol.for('nodejs.util.inspect.custom')](): object {
-    return Object.assign(inspected(), this)
+    // eslint-disable-next-line @typescript-eslint/no-extraneous-class -- only its name is shown
+    return Object.assign(new (class Database {})(), this)
   }
 }
 Object.defineProperty(DatabaseClass, 'name', { value: 'Database', configurable: true })
