@@ -41,7 +41,8 @@ class SqliteErrorClass extends Error {
     if (typeof code !== 'string') throw new TypeError('Expected second argument to be a string')
     super(message)
     Object.defineProperty(this, 'message', {
-      value: message,
+      // Plain JavaScript passes anything.
+      value: `${message}`,
       writable: true,
       enumerable: false,
       configurable: true,
