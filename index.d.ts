@@ -701,6 +701,9 @@ export declare function sealOpens(file: NativeRedbFile, everyPage: boolean, onEv
 /** Sets the page-cache budget of all open stores together, and the most that one may have, in bytes. */
 export declare function setPageCacheBudget(totalBytes: number, storeBytes: number): void
 
+/** The functions of the embedded library, new for each environment; `src/native/library.ts` has their types. */
+export declare function sqliteLibrary(): Record<string, (...values: never[]) => unknown>
+
 /**
  * Moves a data key of 32 bytes into locked memory: they are zeros in `bytes` afterwards, whatever the outcome.
  *

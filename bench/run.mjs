@@ -19,6 +19,7 @@ const benchmarks = {
   growth: () => import('./server/growth.mjs'),
   'cold-start': () => import('./cli/cold-start.mjs'),
   kv: () => import('./kv/run.mjs'),
+  library: () => import('./library/run.mjs'),
 }
 
 const { values, positionals } = parseArgs({

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join, relative } from 'node:path'
 import { argv } from 'node:process'
 import { fileURLToPath } from 'node:url'
+import { bundleCommonJs } from './bundle.mjs'
 import { checkPrerequisites } from './prerequisites.mjs'
 import { root, run, stage } from './stage.mjs'
 
@@ -71,6 +72,7 @@ async function buildTypeScript(progress) {
   if (existsSync(join(root, 'dist')) && isFresh(stamp, inputs)) return 'up to date'
   await run(['npm', 'run', '--silent', 'build:ts'], { progress })
   removeOrphans(join(root, 'dist'))
+  await bundleCommonJs()
   writeStamp(stamp, inputs)
   return 'built dist/'
 }

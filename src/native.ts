@@ -65,3 +65,17 @@ export {
   type SealedFile,
 } from './native/rekey.js'
 export { copyRedb, copySqlite, type WorkOptions } from './native/work.js'
+export {
+  callable,
+  compileArrays,
+  compileObjects,
+  compilePlucked,
+  counters,
+  exactCounters,
+  library,
+  optionOf,
+  type RowCode,
+  type RowFactory,
+  type RowSink,
+  type TableDefinition,
+} from './native/library.js'

@@ -37,12 +37,24 @@ async function walk(count) {
   const ordered = Buffer.from('7f'.repeat(16), 'hex')
   for (let walked = 0; walked < count; walked++) {
     ordered[0] = random(240)
-    let pairs = 0
     const range = store.range(ordered, pairsPerRange)
-    if (Symbol.iterator in range) for (const _pair of range) pairs++
-    else for await (const _pair of range) pairs++
+    const pairs = Symbol.iterator in range ? lengthOf(range) : await lengthOfLater(range)
     if (pairs !== pairsPerRange) throw new Error(`a range of ${pairs} pairs`)
   }
+}
+
+function lengthOf(range) {
+  const iterator = range[Symbol.iterator]()
+  let length = 0
+  while (iterator.next().done !== true) length++
+  return length
+}
+
+async function lengthOfLater(range) {
+  const iterator = range[Symbol.asyncIterator]()
+  let length = 0
+  while ((await iterator.next()).done !== true) length++
+  return length
 }
 
 async function perSecond(operations, work) {

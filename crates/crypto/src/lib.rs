@@ -55,7 +55,7 @@ pub use manifest_mac::ManifestMacKey;
 pub use master_key::{AllZeroKey, MasterKey, SubjectKey};
 pub use random::RandomError;
 pub use redb_keys::{RedbBinding, RedbKeys, SealCipher};
-pub use sqlcipher_key::SqlcipherKey;
+pub use sqlcipher_key::{SqlcipherKey, hex_digit};
 pub use wrapping::{Header, HeaderLength, UnwrapError, WrappedDek, WrappedDekLength, WrappingKey};
 
 /// Bytes in every symmetric key of this crate.

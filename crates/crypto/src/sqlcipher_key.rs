@@ -48,7 +48,8 @@ impl SqlcipherKey {
 }
 
 /// The hexadecimal digit of `nibble` (0 to 15) without a branch or a table, whose timing would depend on the key.
-const fn hex_digit(nibble: u8) -> u8 {
+#[must_use]
+pub const fn hex_digit(nibble: u8) -> u8 {
     // 9 - nibble borrows into the high byte exactly for the letters, and only they take the step from ':' to 'a'.
     let is_letter = (9_u16.wrapping_sub(nibble as u16) >> 8) as u8;
     b'0' + nibble + (is_letter & (b'a' - b':'))

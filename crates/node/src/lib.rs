@@ -26,6 +26,7 @@ mod keys;
 mod kms;
 mod known_answers;
 mod kv;
+mod library;
 mod process;
 mod rekey;
 mod store;

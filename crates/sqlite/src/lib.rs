@@ -24,6 +24,7 @@
 //! | `digest`     | what a database holds, to compare it with its copy                       |
 //! | `watched`    | long statements: progress, and stopping them                             |
 //! | `defaults`   | SQLCipher's process-wide defaults, and whose turn it is with them        |
+//! | `library`    | a connection whose statements the addon steps itself                     |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -39,6 +40,7 @@ mod error;
 mod exit;
 mod frames;
 mod journal;
+mod library;
 mod log;
 mod meter;
 mod options;
@@ -58,6 +60,7 @@ pub use completion::{Completion, Outcome, RequestId, Sink};
 pub use connection::Connection;
 pub use copy::{CopyJob, copy_database};
 pub use error::StoreError;
+pub use library::{LibraryConnection, LibraryError, LibraryKey, LibraryOptions, PageMark};
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store};

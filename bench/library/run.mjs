@@ -1,0 +1,90 @@
+/** The embedded library beside its peers: a process for each trial, the peers in turns, medians. A peer that cannot be loaded is left out and named. */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { median } from '../harness/statistics.mjs'
+import { ratio, whole } from '../harness/tables.mjs'
+import { peers } from './peers.mjs'
+
+const trial = fileURLToPath(new URL('trial.mjs', import.meta.url))
+const rounds = Number(process.env.NIMBUS_BENCH_ROUNDS ?? 5)
+const measurements = [
+  'get',
+  'get in a transaction',
+  'all 100, per row',
+  'all 10,000, per row',
+  'iterate, per row',
+  'run in a transaction',
+  'insert 1,000 in a transaction, per row',
+  'open and first read',
+]
+
+export async function run() {
+  const directory = mkdtempSync(join(tmpdir(), 'nimbus-bench-'))
+  try {
+    const missing = []
+    const present = Object.keys(peers).filter((peer) => {
+      const { status, stderr } = child(peer, 'fill', directory)
+      if (status !== 0) missing.push([peer, stderr.trim().split('\n').at(-1)])
+      return status === 0
+    })
+    for (const [peer, why] of missing) console.log(`    without ${peer}: ${why}`)
+    const figures = Object.fromEntries(present.map((peer) => [peer, {}]))
+    for (const measurement of measurements) {
+      for (let round = 0; round < rounds; round += 1) {
+        for (const peer of present) {
+          const { status, stdout, stderr } = child(peer, measurement, directory)
+          if (status !== 0) throw new Error(`${measurement} of ${peer}: ${stderr}`)
+          ;(figures[peer][measurement] ??= []).push(JSON.parse(stdout))
+        }
+      }
+    }
+    return { figures, tables: [medians(figures, present), ratios(figures, present)] }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+const child = (peer, measurement, directory) =>
+  spawnSync(process.execPath, [trial, peer, measurement, directory], { encoding: 'utf8' })
+
+const medianOf = (figures, peer, measurement) => {
+  const values = figures[peer]?.[measurement]?.filter((value) => value !== null) ?? []
+  return values.length === 0 ? undefined : median(values)
+}
+
+function medians(figures, present) {
+  return {
+    title: `Nanoseconds for each operation, median of ${rounds} processes`,
+    columns: ['', ...measurements],
+    rows: present.map((peer) => [
+      peer,
+      ...measurements.map((measurement) => {
+        const value = medianOf(figures, peer, measurement)
+        return value === undefined ? '-' : whole(value)
+      }),
+    ]),
+  }
+}
+
+/** How many times as fast as the fastest of the others that does the same. */
+function ratios(figures, present) {
+  const isOurs = (peer) => peer.startsWith('nimbus')
+  const others = (encrypted) => present.filter((peer) => !isOurs(peer) && peers[peer].encrypted === encrypted)
+  return {
+    title: 'Times as fast as the fastest peer of the same kind, plain or encrypted',
+    columns: ['', ...measurements],
+    rows: present.filter(isOurs).map((peer) => [
+      peer,
+      ...measurements.map((measurement) => {
+        const ours = medianOf(figures, peer, measurement)
+        const best = others(peers[peer].encrypted)
+          .map((other) => medianOf(figures, other, measurement))
+          .filter((value) => value !== undefined)
+        return ours === undefined || best.length === 0 ? '-' : ratio(Math.min(...best) / ours)
+      }),
+    ]),
+  }
+}

@@ -1,0 +1,411 @@
+//! Opening, closing, and what is asked of a whole database.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{ptr, slice};
+
+use libsqlite3_sys as ffi;
+use napi::bindgen_prelude::{ClassInstance, FromNapiValue};
+use napi::sys;
+use nimbus_crypto::LockedBytes;
+use nimbus_sqlite::{Encryption, LibraryConnection, LibraryKey, LibraryOptions, PageMark, Profile};
+
+use super::arguments::{Arguments, call};
+use super::state::Database;
+use super::value;
+use crate::keys::Dek;
+
+const READ_ONLY: i32 = 1;
+const MUST_EXIST: i32 = 2;
+const EXCLUSIVE: i32 = 4;
+const SHA256: i32 = 8;
+const KEY_BYTES: usize = 32;
+
+/// `(makeError, counters: Float64Array)`
+pub(super) unsafe extern "C" fn set_up(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; references live as long as the environment.
+    unsafe {
+        call(env, info, |arguments| {
+            let state = arguments.state();
+            sys::napi_create_reference(env, arguments.at(0), 1, &raw mut state.make_error);
+            sys::napi_create_reference(env, arguments.at(1), 1, &raw mut state.counters_ref);
+            let mut data = ptr::null_mut();
+            let mut length = 0;
+            sys::napi_get_typedarray_info(
+                env,
+                arguments.at(1),
+                ptr::null_mut(),
+                &raw mut length,
+                &raw mut data,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            );
+            state.counters = if length >= 3 { data.cast() } else { ptr::null_mut() };
+            ptr::null_mut()
+        })
+    }
+}
+
+/// `(path, flags, timeoutMs, key?: 32 bytes | Dek, fileId?: 16 bytes, serialized?)`: a handle.
+pub(super) unsafe extern "C" fn open(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments.
+    unsafe {
+        call(env, info, |arguments| {
+            let Some(path) = arguments.c_string(0) else {
+                return arguments.state().misuse();
+            };
+            let flags = arguments.integer(1);
+            let timeout = Duration::from_millis(u64::try_from(arguments.integer(2)).unwrap_or(0));
+            let key = match key_of(arguments, flags) {
+                Ok(key) => key,
+                Err(exception) => return exception,
+            };
+            let opened = LibraryConnection::open(&LibraryOptions {
+                path: Path::new(OsStr::from_bytes(path.as_bytes())),
+                read_only: flags & READ_ONLY != 0,
+                must_exist: flags & MUST_EXIST != 0,
+                exclusive: flags & EXCLUSIVE != 0,
+                timeout,
+                key,
+            });
+            let connection = match opened {
+                Ok(connection) => connection,
+                Err(error) => return arguments.state().throw(&error),
+            };
+            let raw = connection.handle();
+            ffi::sqlite3_db_config(
+                raw,
+                ffi::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION,
+                1,
+                ptr::null_mut::<i32>(),
+            );
+            if let Some(bytes) = arguments.bytes(5) {
+                let code = deserialize(raw, bytes, flags & READ_ONLY != 0);
+                if code != ffi::SQLITE_OK {
+                    return arguments.state().throw_with(code, b"unable to deserialize database");
+                }
+            }
+            let database = Box::new(Database {
+                raw,
+                encrypted: connection.is_encrypted(),
+                connection,
+                broken: false,
+                threw: false,
+                safe_integers: false,
+            });
+            let handle = arguments.state().databases.insert(database).unwrap_or(-1);
+            value::integer(env, i64::from(handle), false)
+        })
+    }
+}
+
+/// The bytes are copied into locked memory; the caller keeps its own.
+unsafe fn key_of(arguments: &Arguments, flags: i32) -> Result<Option<LibraryKey>, sys::napi_value> {
+    let profile = if flags & SHA256 == 0 {
+        Profile::Sqlcipher4
+    } else {
+        Profile::Sqlcipher4Sha256
+    };
+    if let Some(raw) = raw_key(arguments, 3) {
+        return Ok(Some(LibraryKey::Raw(raw, profile)));
+    }
+    if value::type_of(arguments.env, arguments.at(3)) != sys::ValueType::napi_object {
+        return Ok(None);
+    }
+    // SAFETY: a value of this call; anything but a DEK is refused by its type tag.
+    let dek = unsafe { ClassInstance::<Dek>::from_napi_value(arguments.env, arguments.at(3)) };
+    let env = napi::Env::from_raw(arguments.env);
+    let id = arguments.bytes(4).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    let (Ok(dek), Some(id)) = (dek, id) else {
+        return Err(arguments.state().misuse());
+    };
+    let dek = dek
+        .shared(env)
+        .map_err(|_thrown| ptr::null_mut::<sys::napi_value__>())?;
+    Ok(Some(LibraryKey::Bound(Arc::new(Encryption {
+        key: dek.sqlcipher_key(&nimbus_crypto::FileId(id)),
+        profile,
+    }))))
+}
+
+fn raw_key(arguments: &Arguments, index: usize) -> Option<Arc<LockedBytes<KEY_BYTES>>> {
+    let bytes: &[u8; KEY_BYTES] = arguments.bytes(index)?.try_into().ok()?;
+    let mut key = LockedBytes::zeroed();
+    key.expose_secret_mut().copy_from_slice(bytes);
+    Some(Arc::new(key))
+}
+
+unsafe fn deserialize(raw: *mut ffi::sqlite3, bytes: &[u8], read_only: bool) -> i32 {
+    // SAFETY: SQLite takes over memory of its own allocator, on failure too ("sqlite3_deserialize").
+    unsafe {
+        let data = ffi::sqlite3_malloc64(bytes.len().max(1) as u64).cast::<u8>();
+        if data.is_null() {
+            return ffi::SQLITE_NOMEM;
+        }
+        ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+        let mut flags = ffi::SQLITE_DESERIALIZE_FREEONCLOSE | ffi::SQLITE_DESERIALIZE_RESIZEABLE;
+        if read_only {
+            flags |= ffi::SQLITE_DESERIALIZE_READONLY;
+        }
+        let length = bytes.len() as i64;
+        ffi::sqlite3_deserialize(raw, c"main".as_ptr(), data, length, length, flags)
+    }
+}
+
+/// `(database)`
+pub(super) unsafe extern "C" fn close(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; TypeScript closes nothing that runs.
+    unsafe {
+        call(env, info, |arguments| {
+            let handle = arguments.integer(0);
+            arguments.state().close_database(handle);
+            ptr::null_mut()
+        })
+    }
+}
+
+/// `(database, sql, log?: (sql) => void)`: runs every statement of `sql`.
+pub(super) unsafe extern "C" fn exec(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; the database stays open, since TypeScript marks it as busy.
+    unsafe {
+        call(env, info, |arguments| {
+            let (Some(database), Some(sql)) = (arguments.state().database(arguments.integer(0)), arguments.c_string(1))
+            else {
+                return arguments.state().misuse();
+            };
+            let mark = PageMark::now();
+            let log = arguments.function(2);
+            let code = exec_all(env, database, sql.as_ptr(), log, mark);
+            if code == ffi::SQLITE_OK && !super::state::has_failed_page(database, mark) {
+                return ptr::null_mut();
+            }
+            arguments.state().throw_of(database, code, mark)
+        })
+    }
+}
+
+unsafe fn exec_all(
+    env: sys::napi_env,
+    database: *mut Database,
+    mut sql: *const std::ffi::c_char,
+    log: Option<sys::napi_value>,
+    mark: PageMark,
+) -> i32 {
+    // SAFETY: `sql` ends with a NUL and so does each tail of it; each statement is finalized before the next.
+    unsafe {
+        loop {
+            let mut statement = ptr::null_mut();
+            let prepared = ffi::sqlite3_prepare_v2((*database).raw, sql, -1, &raw mut statement, &raw mut sql);
+            if prepared != ffi::SQLITE_OK {
+                return prepared;
+            }
+            if statement.is_null() {
+                // A comment or white space; the end, if nothing follows.
+                if sql.is_null() || *sql == 0 {
+                    return ffi::SQLITE_OK;
+                }
+                continue;
+            }
+            if let Some(log) = log {
+                let (mut this, text) = (ptr::null_mut(), expanded(env, statement));
+                sys::napi_get_undefined(env, &raw mut this);
+                if sys::napi_call_function(env, this, log, 1, &raw const text, ptr::null_mut()) != sys::Status::napi_ok
+                {
+                    ffi::sqlite3_finalize(statement);
+                    (*database).threw = true;
+                    return ffi::SQLITE_ERROR;
+                }
+            }
+            while ffi::sqlite3_step(statement) == ffi::SQLITE_ROW && !mark.page_failed() {}
+            let code = ffi::sqlite3_finalize(statement);
+            if code != ffi::SQLITE_OK || super::state::has_failed_page(database, mark) {
+                return code;
+            }
+        }
+    }
+}
+
+/// The statement's text with its parameters filled in.
+///
+/// # Safety
+/// `statement` is prepared.
+pub(super) unsafe fn expanded(env: sys::napi_env, statement: *mut ffi::sqlite3_stmt) -> sys::napi_value {
+    // SAFETY: the string is SQLite's until it is freed here.
+    unsafe {
+        let text = ffi::sqlite3_expanded_sql(statement);
+        let source = if text.is_null() {
+            ffi::sqlite3_sql(statement)
+        } else {
+            text.cast_const()
+        };
+        let value = value::text(env, std::ffi::CStr::from_ptr(source).to_bytes());
+        ffi::sqlite3_free(text.cast());
+        value
+    }
+}
+
+/// `(database)`: whether a transaction is open.
+pub(super) unsafe extern "C" fn in_transaction(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found database is open.
+    unsafe {
+        call(env, info, |arguments| {
+            let database = arguments.state().database(arguments.integer(0));
+            let is_in = database.is_some_and(|database| ffi::sqlite3_get_autocommit((*database).raw) == 0);
+            let mut value = ptr::null_mut();
+            sys::napi_get_boolean(env, is_in, &raw mut value);
+            value
+        })
+    }
+}
+
+/// `(database, on, safeIntegers)`: whether SQL may corrupt the file on purpose, and the default of user functions.
+pub(super) unsafe extern "C" fn defensive(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found database is open.
+    unsafe {
+        call(env, info, |arguments| {
+            if let Some(database) = arguments.state().database(arguments.integer(0)) {
+                let on = i32::from(arguments.boolean(1));
+                ffi::sqlite3_db_config(
+                    (*database).raw,
+                    ffi::SQLITE_DBCONFIG_DEFENSIVE,
+                    on,
+                    ptr::null_mut::<i32>(),
+                );
+                (*database).safe_integers = arguments.boolean(2);
+            }
+            ptr::null_mut()
+        })
+    }
+}
+
+/// `(database, schema)`: the bytes of a plain database.
+pub(super) unsafe extern "C" fn serialize(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; what SQLite allocated is copied and freed.
+    unsafe {
+        call(env, info, |arguments| {
+            let (Some(database), Some(schema)) =
+                (arguments.state().database(arguments.integer(0)), arguments.c_string(1))
+            else {
+                return arguments.state().misuse();
+            };
+            let mut length = -1;
+            let data = ffi::sqlite3_serialize((*database).raw, schema.as_ptr(), &raw mut length, 0);
+            if data.is_null() && length != 0 {
+                return arguments
+                    .state()
+                    .throw_with(ffi::SQLITE_ERROR, b"there is no such database to serialize");
+            }
+            let mut value = ptr::null_mut();
+            let from = if data.is_null() {
+                c"".as_ptr().cast()
+            } else {
+                data.cast_const().cast()
+            };
+            sys::napi_create_buffer_copy(env, length as usize, from, ptr::null_mut(), &raw mut value);
+            ffi::sqlite3_free(data.cast());
+            value
+        })
+    }
+}
+
+/// `(database, schema)`: the bytes of the file as they lie there, through SQLite's own descriptor: closing another one would drop
+/// the locks of this process (POSIX).
+pub(super) unsafe extern "C" fn file_bytes(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; the file pointer is valid while the database is open, and xRead writes
+    // as many bytes as it is told ("sqlite3_io_methods").
+    unsafe {
+        call(env, info, |arguments| {
+            let (Some(database), Some(schema)) =
+                (arguments.state().database(arguments.integer(0)), arguments.c_string(1))
+            else {
+                return arguments.state().misuse();
+            };
+            let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+            let found = ffi::sqlite3_file_control(
+                (*database).raw,
+                schema.as_ptr(),
+                ffi::SQLITE_FCNTL_FILE_POINTER,
+                (&raw mut file).cast(),
+            );
+            let methods = if found == ffi::SQLITE_OK {
+                file.as_ref().and_then(|file| file.pMethods.as_ref())
+            } else {
+                None
+            };
+            let Some((size_of, read)) = methods.and_then(|methods| Some((methods.xFileSize?, methods.xRead?))) else {
+                return arguments
+                    .state()
+                    .throw_with(ffi::SQLITE_ERROR, b"there is no such database to serialize");
+            };
+            let mut length = 0;
+            let (mut value, mut data) = (ptr::null_mut(), ptr::null_mut());
+            let mut code = size_of(file, &raw mut length);
+            if code == ffi::SQLITE_OK {
+                let made = sys::napi_create_buffer(env, length as usize, &raw mut data, &raw mut value);
+                if made != sys::Status::napi_ok {
+                    return arguments.state().throw_with(ffi::SQLITE_NOMEM, b"out of memory");
+                }
+                let bytes = slice::from_raw_parts_mut(data.cast::<u8>(), length as usize);
+                for (chunk, at) in bytes.chunks_mut(1 << 20).zip((0_i64..).step_by(1 << 20)) {
+                    if code == ffi::SQLITE_OK {
+                        code = read(file, chunk.as_mut_ptr().cast(), chunk.len() as i32, at);
+                    }
+                }
+            }
+            if code == ffi::SQLITE_OK {
+                return value;
+            }
+            arguments.state().throw_with(code, b"the file could not be read")
+        })
+    }
+}
+
+/// `(database, path, entryPoint?)`
+pub(super) unsafe extern "C" fn load_extension(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; SQLite's message is copied and freed. What the extension does is its
+    // caller's choice.
+    unsafe {
+        call(env, info, |arguments| {
+            let (Some(database), Some(path)) =
+                (arguments.state().database(arguments.integer(0)), arguments.c_string(1))
+            else {
+                return arguments.state().misuse();
+            };
+            let entry = arguments.c_string(2);
+            let entry = entry.as_ref().map_or(ptr::null(), |entry| entry.as_ptr());
+            let mut message = ptr::null_mut();
+            let code = ffi::sqlite3_load_extension((*database).raw, path.as_ptr(), entry, &raw mut message);
+            if code == ffi::SQLITE_OK {
+                return ptr::null_mut();
+            }
+            let words = if message.is_null() {
+                ffi::sqlite3_errstr(code)
+            } else {
+                message.cast_const()
+            };
+            let words = std::ffi::CStr::from_ptr(words).to_bytes().to_vec();
+            ffi::sqlite3_free(message.cast());
+            arguments.state().throw_with(code, &words)
+        })
+    }
+}
+
+/// `(database, key: 32 bytes)`: the database must be closed after it, whatever it says.
+pub(super) unsafe extern "C" fn rekey(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; nothing runs on the database.
+    unsafe {
+        call(env, info, |arguments| {
+            let (Some(database), Some(key)) = (arguments.state().database(arguments.integer(0)), raw_key(arguments, 1))
+            else {
+                return arguments.state().misuse();
+            };
+            match (*database).connection.rekey(key) {
+                Ok(()) => ptr::null_mut(),
+                Err(error) => arguments.state().throw(&error),
+            }
+        })
+    }
+}

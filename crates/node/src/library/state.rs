@@ -1,0 +1,193 @@
+//! What one environment has open, and how it tells JavaScript of a failure.
+
+use std::ffi::{CStr, c_void};
+use std::ptr;
+
+use libsqlite3_sys as ffi;
+use napi::sys;
+use nimbus_sqlite::{LibraryConnection, LibraryError, PageMark};
+
+use super::backup::Backup;
+use super::handles::Handles;
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that have nothing to do with each other"
+)]
+pub(super) struct Database {
+    pub(super) connection: LibraryConnection,
+    pub(super) raw: *mut ffi::sqlite3,
+    pub(super) encrypted: bool,
+    /// A page failed to authenticate: nothing more is read through this connection.
+    pub(super) broken: bool,
+    /// An exception of JavaScript is on its way out through SQLite.
+    pub(super) threw: bool,
+    /// What integers of user functions become unless they say so themselves.
+    pub(super) safe_integers: bool,
+}
+
+pub(super) struct Statement {
+    pub(super) raw: *mut ffi::sqlite3_stmt,
+    pub(super) database: *mut Database,
+    pub(super) columns: i32,
+    pub(super) parameters: i32,
+    pub(super) preparations: i32,
+    pub(super) safe_integers: bool,
+    pub(super) pluck: bool,
+    /// Said by `next` when the rows before it have been handed out.
+    pub(super) failure: Option<LibraryError>,
+}
+
+pub(super) struct State {
+    pub(super) env: sys::napi_env,
+    pub(super) databases: Handles<Database>,
+    pub(super) statements: Handles<Statement>,
+    pub(super) backups: Handles<Backup>,
+    /// `(message, code) => SqliteError`.
+    pub(super) make_error: sys::napi_ref,
+    /// Two float64 and one int64: changes, the last row id, and that exactly.
+    pub(super) counters: *mut f64,
+    pub(super) counters_ref: sys::napi_ref,
+}
+
+impl State {
+    pub(super) fn create(env: sys::napi_env) -> *mut Self {
+        let state = Box::into_raw(Box::new(Self {
+            env,
+            databases: Handles::new(),
+            statements: Handles::new(),
+            backups: Handles::new(),
+            make_error: ptr::null_mut(),
+            counters: ptr::null_mut(),
+            counters_ref: ptr::null_mut(),
+        }));
+        // SAFETY: the hook gets back the pointer that it was registered with, once, when nothing of the environment runs.
+        unsafe { sys::napi_add_env_cleanup_hook(env, Some(clean_up), state.cast()) };
+        state
+    }
+
+    pub(super) fn database(&mut self, handle: i32) -> Option<*mut Database> {
+        self.databases.get(handle)
+    }
+
+    /// Closes a database with all that was prepared on it.
+    ///
+    /// # Safety
+    /// Nothing of it is running.
+    pub(super) unsafe fn close_database(&mut self, handle: i32) {
+        let Some(database) = self.databases.get(handle) else {
+            return;
+        };
+        for statement in self.statements.find(|statement| statement.database == database) {
+            // SAFETY: the caller's contract.
+            unsafe { self.finalize(statement) };
+        }
+        for backup in self.backups.find(|backup| backup.source == database) {
+            drop(self.backups.remove(backup));
+        }
+        drop(self.databases.remove(handle));
+    }
+
+    /// # Safety
+    /// The statement is not running.
+    pub(super) unsafe fn finalize(&mut self, handle: i32) {
+        if let Some(statement) = self.statements.remove(handle) {
+            // SAFETY: prepared by us, finalized once: the slot is empty now.
+            unsafe { ffi::sqlite3_finalize(statement.raw) };
+        }
+    }
+
+    /// Throws a `SqliteError`, unless an exception is on its way already.
+    pub(super) fn throw(&self, error: &LibraryError) -> sys::napi_value {
+        self.throw_with(error.code, error.message.as_bytes())
+    }
+
+    pub(super) fn throw_with(&self, code: i32, message: &[u8]) -> sys::napi_value {
+        let env = self.env;
+        // SAFETY: `env` is current on this thread, and each value is made in this call's scope.
+        unsafe {
+            let (mut make, mut this, mut error) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+            let mut arguments = [super::value::text(env, message), ptr::null_mut()];
+            sys::napi_create_int32(env, code, &raw mut arguments[1]);
+            sys::napi_get_undefined(env, &raw mut this);
+            sys::napi_get_reference_value(env, self.make_error, &raw mut make);
+            let called = sys::napi_call_function(env, this, make, 2, arguments.as_ptr(), &raw mut error);
+            if called == sys::Status::napi_ok {
+                sys::napi_throw(env, error);
+            }
+        }
+        ptr::null_mut()
+    }
+
+    /// A defect of the TypeScript above: a handle that stands for nothing, an argument of the wrong type.
+    pub(super) fn misuse(&self) -> sys::napi_value {
+        // SAFETY: `env` is current on this thread; the strings end with a NUL.
+        unsafe { sys::napi_throw_type_error(self.env, ptr::null(), c"The database connection is not open".as_ptr()) };
+        ptr::null_mut()
+    }
+
+    /// Throws what a database says of the call that just failed with `code`.
+    ///
+    /// # Safety
+    /// `database` is open.
+    pub(super) unsafe fn throw_of(&self, database: *mut Database, code: i32, mark: PageMark) -> sys::napi_value {
+        // SAFETY: the caller's contract.
+        let error = unsafe { failure_of(database, code, mark) };
+        match error {
+            Some(error) => self.throw(&error),
+            None => ptr::null_mut(),
+        }
+    }
+}
+
+/// What a database says of a failed call; `None` if an exception of JavaScript is on its way.
+///
+/// # Safety
+/// `database` is open.
+pub(super) unsafe fn failure_of(database: *mut Database, code: i32, mark: PageMark) -> Option<LibraryError> {
+    // SAFETY: the caller's contract; the message is copied before SQLite is called again.
+    unsafe {
+        if std::mem::take(&mut (*database).threw) {
+            return None;
+        }
+        if has_failed_page(database, mark) {
+            return Some(LibraryError::corrupt());
+        }
+        let extended = ffi::sqlite3_extended_errcode((*database).raw);
+        let (code, message) = if extended & 0xff == code & 0xff {
+            (extended, ffi::sqlite3_errmsg((*database).raw))
+        } else {
+            (code, ffi::sqlite3_errstr(code))
+        };
+        let message = CStr::from_ptr(message).to_string_lossy().into_owned();
+        Some(LibraryError { code, message })
+    }
+}
+
+/// Whether a page failed since `mark`; the connection is of no use then.
+///
+/// # Safety
+/// `database` is open.
+#[inline]
+pub(super) unsafe fn has_failed_page(database: *mut Database, mark: PageMark) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if !(*database).encrypted || !mark.page_failed() {
+            return false;
+        }
+        if !(*database).broken {
+            (*database).broken = true;
+            (*database).connection.leave_log_on_close();
+        }
+        true
+    }
+}
+
+unsafe extern "C" fn clean_up(state: *mut c_void) {
+    // SAFETY: made by `create`, and freed here alone.
+    let mut state = unsafe { Box::from_raw(state.cast::<State>()) };
+    for database in state.databases.find(|_| true) {
+        // SAFETY: the environment runs nothing any more.
+        unsafe { state.close_database(database) };
+    }
+}

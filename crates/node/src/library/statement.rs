@@ -1,0 +1,334 @@
+//! Preparing statements and running those that return nothing.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
+
+use libsqlite3_sys as ffi;
+use napi::sys;
+use nimbus_sqlite::{LibraryError, PageMark};
+
+use super::arguments::{Arguments, call};
+use super::state::{Database, Statement, has_failed_page};
+use super::value::{self, Arena, NOT_BINDABLE};
+
+/// `(database, sql, isPersistent)`: `[handle, isReadOnly, parameters, ...names of parameters or null]`, or the number 0 for
+/// an empty statement and 1 for more than one.
+pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; the statement is finalized with its handle or its database.
+    unsafe {
+        call(env, info, |arguments| {
+            let (Some(database), Some(sql)) = (arguments.state().database(arguments.integer(0)), arguments.c_string(1))
+            else {
+                return arguments.state().misuse();
+            };
+            if (*database).broken {
+                return arguments.state().throw(&LibraryError::corrupt());
+            }
+            let flags = if arguments.boolean(2) {
+                ffi::SQLITE_PREPARE_PERSISTENT
+            } else {
+                0
+            };
+            let mark = PageMark::now();
+            let (mut raw, mut tail) = (ptr::null_mut(), ptr::null());
+            let code = ffi::sqlite3_prepare_v3((*database).raw, sql.as_ptr(), -1, flags, &raw mut raw, &raw mut tail);
+            if code != ffi::SQLITE_OK || has_failed_page(database, mark) {
+                ffi::sqlite3_finalize(raw);
+                return arguments.state().throw_of(database, code, mark);
+            }
+            if raw.is_null() {
+                return value::integer(env, 0, false);
+            }
+            if !is_blank(CStr::from_ptr(tail).to_bytes()) {
+                ffi::sqlite3_finalize(raw);
+                return value::integer(env, 1, false);
+            }
+            let statement = Box::new(Statement {
+                raw,
+                database,
+                columns: ffi::sqlite3_column_count(raw),
+                parameters: ffi::sqlite3_bind_parameter_count(raw),
+                preparations: 0,
+                safe_integers: false,
+                pluck: false,
+                failure: None,
+            });
+            let parameters = statement.parameters;
+            let Some(handle) = arguments.state().statements.insert(statement) else {
+                ffi::sqlite3_finalize(raw);
+                return arguments
+                    .state()
+                    .throw_with(ffi::SQLITE_NOMEM, b"too many open statements");
+            };
+            describe(env, raw, handle, parameters)
+        })
+    }
+}
+
+unsafe fn describe(env: sys::napi_env, raw: *mut ffi::sqlite3_stmt, handle: i32, parameters: c_int) -> sys::napi_value {
+    // SAFETY: `raw` is prepared and `env` current.
+    unsafe {
+        let mut array = ptr::null_mut();
+        sys::napi_create_array(env, &raw mut array);
+        let mut push = {
+            let mut index = 0;
+            move |value| {
+                sys::napi_set_element(env, array, index, value);
+                index += 1;
+            }
+        };
+        push(value::integer(env, i64::from(handle), false));
+        push(value::integer(env, i64::from(ffi::sqlite3_stmt_readonly(raw)), false));
+        push(value::integer(env, i64::from(ffi::sqlite3_column_count(raw)), false));
+        for index in 1..=parameters {
+            push(name(env, ffi::sqlite3_bind_parameter_name(raw, index)));
+        }
+        array
+    }
+}
+
+/// Whether nothing follows a statement but white space, semicolons and comments.
+fn is_blank(mut tail: &[u8]) -> bool {
+    loop {
+        tail = match tail {
+            [] => return true,
+            [b' ' | b';' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r', rest @ ..] => rest,
+            [b'/', b'*', rest @ ..] => rest
+                .windows(2)
+                .position(|pair| pair == b"*/")
+                .and_then(|end| rest.get(end + 2..))
+                .unwrap_or_default(),
+            [b'-', b'-', rest @ ..] => rest
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .and_then(|end| rest.get(end..))
+                .unwrap_or_default(),
+            _ => return false,
+        };
+    }
+}
+
+/// A name as SQLite has it, or null.
+unsafe fn name(env: sys::napi_env, name: *const c_char) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    // SAFETY: null, or a string of SQLite's that ends with a NUL.
+    unsafe {
+        if name.is_null() {
+            sys::napi_get_null(env, &raw mut value);
+            value
+        } else {
+            value::text(env, CStr::from_ptr(name).to_bytes())
+        }
+    }
+}
+
+/// `(statement)`
+pub(super) unsafe extern "C" fn finalize(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; only a statement that nobody holds any more comes here.
+    unsafe {
+        call(env, info, |arguments| {
+            let handle = arguments.integer(0);
+            arguments.state().finalize(handle);
+            ptr::null_mut()
+        })
+    }
+}
+
+/// `(statement, safeIntegers, pluck)`
+pub(super) unsafe extern "C" fn configure(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found statement is prepared.
+    unsafe {
+        call(env, info, |arguments| {
+            if let Some(statement) = arguments.state().statements.get(arguments.integer(0)) {
+                (*statement).safe_integers = arguments.boolean(1);
+                (*statement).pluck = arguments.boolean(2);
+            }
+            ptr::null_mut()
+        })
+    }
+}
+
+/// `(statement)`: five strings or nulls for each column: name, origin, table, database, declared type.
+pub(super) unsafe extern "C" fn columns(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found statement is prepared.
+    unsafe {
+        call(env, info, |arguments| {
+            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+                return arguments.state().misuse();
+            };
+            let raw = (*statement).raw;
+            let mut array = ptr::null_mut();
+            sys::napi_create_array(env, &raw mut array);
+            let mut at = 0;
+            for column in 0..ffi::sqlite3_column_count(raw) {
+                for text in [
+                    ffi::sqlite3_column_name(raw, column),
+                    ffi::sqlite3_column_origin_name(raw, column),
+                    ffi::sqlite3_column_table_name(raw, column),
+                    ffi::sqlite3_column_database_name(raw, column),
+                    ffi::sqlite3_column_decltype(raw, column),
+                ] {
+                    sys::napi_set_element(env, array, at, name(env, text));
+                    at += 1;
+                }
+            }
+            array
+        })
+    }
+}
+
+/// `(statement)`
+pub(super) unsafe extern "C" fn expanded_sql(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found statement is prepared.
+    unsafe {
+        call(env, info, |arguments| {
+            match arguments.state().statements.get(arguments.integer(0)) {
+                Some(statement) => super::database::expanded(env, (*statement).raw),
+                None => arguments.state().misuse(),
+            }
+        })
+    }
+}
+
+/// `(statement, ...values)`: binds for more than one call.
+pub(super) unsafe extern "C" fn bind(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found statement is prepared and TypeScript lets none that runs come here.
+    unsafe {
+        call(env, info, |arguments| {
+            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+                return arguments.state().misuse();
+            };
+            match bind_all(arguments, statement, 1, None) {
+                Ok(()) => ptr::null_mut(),
+                Err(exception) => exception,
+            }
+        })
+    }
+}
+
+/// `(statement)`: forgets what is bound.
+pub(super) unsafe extern "C" fn clear(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: as `bind`.
+    unsafe {
+        call(env, info, |arguments| {
+            if let Some(statement) = arguments.state().statements.get(arguments.integer(0)) {
+                ffi::sqlite3_clear_bindings((*statement).raw);
+            }
+            ptr::null_mut()
+        })
+    }
+}
+
+/// `(statement)`: ends an iteration.
+pub(super) unsafe extern "C" fn reset(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: as `bind`.
+    unsafe {
+        call(env, info, |arguments| {
+            if let Some(statement) = arguments.state().statements.get(arguments.integer(0)) {
+                ffi::sqlite3_reset((*statement).raw);
+                (*statement).failure = None;
+            }
+            ptr::null_mut()
+        })
+    }
+}
+
+/// Binds the arguments from `first` on; with an arena only for the running call.
+///
+/// # Safety
+/// `statement` is prepared and not running.
+#[inline]
+pub(super) unsafe fn bind_all(
+    arguments: &Arguments,
+    statement: *mut Statement,
+    first: usize,
+    mut arena: Option<&mut Arena>,
+) -> Result<(), sys::napi_value> {
+    let values = arguments.all().get(first..).unwrap_or_default();
+    // SAFETY: the caller's contract.
+    unsafe {
+        let raw = (*statement).raw;
+        for (value, index) in values.iter().zip(1..) {
+            let code = value::bind(arguments.env, raw, index, *value, arena.as_deref_mut());
+            if code != ffi::SQLITE_OK {
+                ffi::sqlite3_clear_bindings(raw);
+                return Err(refuse(arguments.env, code));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse(env: sys::napi_env, code: c_int) -> sys::napi_value {
+    // SAFETY: `env` is current; the strings end with a NUL.
+    unsafe {
+        match code {
+            NOT_BINDABLE => sys::napi_throw_type_error(
+                env,
+                ptr::null(),
+                c"SQLite3 can only bind numbers, strings, bigints, buffers, and null".as_ptr(),
+            ),
+            ffi::SQLITE_TOOBIG => sys::napi_throw_range_error(
+                env,
+                ptr::null(),
+                c"The bound string, buffer, or bigint is too big".as_ptr(),
+            ),
+            ffi::SQLITE_NOMEM => sys::napi_throw_error(env, ptr::null(), c"Out of memory".as_ptr()),
+            _ => sys::napi_throw_range_error(env, ptr::null(), c"Too many parameter values were provided".as_ptr()),
+        };
+    }
+    ptr::null_mut()
+}
+
+/// `(statement, ...values)`: runs to the end; the counters say what changed.
+pub(super) unsafe extern "C" fn run(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; the statement stays prepared, since TypeScript marks its database as
+    // busy; what was bound from the arena is cleared before it goes.
+    unsafe {
+        call(env, info, |arguments| {
+            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+                return arguments.state().misuse();
+            };
+            let has_values = arguments.all().len() > 1;
+            let mut arena = Arena::new();
+            if has_values && let Err(exception) = bind_all(arguments, statement, 1, Some(&mut arena)) {
+                return exception;
+            }
+            let (raw, database) = ((*statement).raw, (*statement).database);
+            let mark = PageMark::now();
+            let code = run_to_end(database, raw, arguments.state().counters);
+            if has_values {
+                ffi::sqlite3_clear_bindings(raw);
+            }
+            if code != ffi::SQLITE_OK || (*database).threw || has_failed_page(database, mark) {
+                return arguments.state().throw_of(database, code, mark);
+            }
+            ptr::null_mut()
+        })
+    }
+}
+
+unsafe fn run_to_end(database: *mut Database, raw: *mut ffi::sqlite3_stmt, counters: *mut f64) -> c_int {
+    // SAFETY: both are open; `counters` has room for three.
+    unsafe {
+        if (*database).broken {
+            return ffi::SQLITE_CORRUPT;
+        }
+        let connection = (*database).raw;
+        let before = ffi::sqlite3_total_changes(connection);
+        ffi::sqlite3_step(raw);
+        let code = ffi::sqlite3_reset(raw);
+        if code == ffi::SQLITE_OK && !counters.is_null() {
+            let changed = ffi::sqlite3_total_changes(connection) != before;
+            let row = ffi::sqlite3_last_insert_rowid(connection);
+            *counters = if changed {
+                f64::from(ffi::sqlite3_changes(connection))
+            } else {
+                0.0
+            };
+            *counters.add(1) = row as f64;
+            counters.add(2).cast::<i64>().write(row);
+        }
+        code
+    }
+}

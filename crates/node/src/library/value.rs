@@ -1,0 +1,326 @@
+//! Values on their way in and out.
+
+use std::ffi::{c_char, c_int};
+use std::{ptr, slice};
+
+use libsqlite3_sys as ffi;
+use napi::sys;
+
+/// For strings of one call; longer ones go to the heap and are copied by SQLite.
+const ARENA_BYTES: usize = 4096;
+/// The longest character in UTF-8: a string that leaves room for one more is whole.
+const LONGEST_CHARACTER: usize = 4;
+
+/// What `bind` and `result` say of a value that is none of SQLite's.
+pub(super) const NOT_BINDABLE: c_int = -1;
+
+/// Where the strings of one call lie until it returns.
+pub(super) struct Arena {
+    bytes: [std::mem::MaybeUninit<u8>; ARENA_BYTES],
+    used: usize,
+}
+
+impl Arena {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self {
+            bytes: [std::mem::MaybeUninit::uninit(); ARENA_BYTES],
+            used: 0,
+        }
+    }
+}
+
+#[inline]
+pub(super) fn type_of(env: sys::napi_env, value: sys::napi_value) -> sys::napi_valuetype {
+    let mut kind = sys::ValueType::napi_undefined;
+    // SAFETY: a value of the current scope, or null, which is refused.
+    unsafe { sys::napi_typeof(env, value, &raw mut kind) };
+    kind
+}
+
+/// # Safety
+/// `value` belongs to the current scope of `env`.
+pub(super) unsafe fn string_bytes(env: sys::napi_env, value: sys::napi_value) -> Option<Vec<u8>> {
+    let mut length = 0;
+    // SAFETY: the caller's contract; the second call writes at most `length + 1` bytes.
+    unsafe {
+        if sys::napi_get_value_string_utf8(env, value, ptr::null_mut(), 0, &raw mut length) != sys::Status::napi_ok {
+            return None;
+        }
+        let mut bytes = vec![0_u8; length + 1];
+        let target = bytes.as_mut_ptr().cast::<c_char>();
+        sys::napi_get_value_string_utf8(env, value, target, length + 1, &raw mut length);
+        bytes.truncate(length);
+        Some(bytes)
+    }
+}
+
+/// # Safety
+/// `value` belongs to the current scope of `env`; JavaScript does not run while the slice lives.
+pub(super) unsafe fn buffer<'a>(env: sys::napi_env, value: sys::napi_value) -> Option<&'a [u8]> {
+    let (mut is_buffer, mut data, mut length) = (false, ptr::null_mut(), 0);
+    // SAFETY: the caller's contract.
+    unsafe {
+        sys::napi_is_buffer(env, value, &raw mut is_buffer);
+        if !is_buffer || sys::napi_get_buffer_info(env, value, &raw mut data, &raw mut length) != sys::Status::napi_ok {
+            return None;
+        }
+        if data.is_null() {
+            return Some(&[]);
+        }
+        Some(slice::from_raw_parts(data.cast(), length))
+    }
+}
+
+/// `None` if it does not fit into 64 bits.
+unsafe fn big_integer(env: sys::napi_env, value: sys::napi_value) -> Option<i64> {
+    let (mut integer, mut lossless) = (0, false);
+    // SAFETY: the caller says that it is a bigint of the current scope.
+    unsafe { sys::napi_get_value_bigint_int64(env, value, &raw mut integer, &raw mut lossless) };
+    lossless.then_some(integer)
+}
+
+/// Binds a value. With an arena the statement must be done, and its bindings cleared, before the arena goes.
+///
+/// # Safety
+/// `statement` is prepared and `value` belongs to the current scope of `env`.
+#[inline]
+pub(super) unsafe fn bind(
+    env: sys::napi_env,
+    statement: *mut ffi::sqlite3_stmt,
+    index: c_int,
+    value: sys::napi_value,
+    arena: Option<&mut Arena>,
+) -> c_int {
+    // SAFETY: the caller's contract; lengths are those of the memory passed.
+    unsafe {
+        match type_of(env, value) {
+            sys::ValueType::napi_number => {
+                let mut number = 0.0;
+                sys::napi_get_value_double(env, value, &raw mut number);
+                ffi::sqlite3_bind_double(statement, index, number)
+            }
+            sys::ValueType::napi_string => bind_string(env, statement, index, value, arena),
+            sys::ValueType::napi_null | sys::ValueType::napi_undefined => ffi::sqlite3_bind_null(statement, index),
+            sys::ValueType::napi_bigint => match big_integer(env, value) {
+                Some(integer) => ffi::sqlite3_bind_int64(statement, index, integer),
+                None => ffi::SQLITE_TOOBIG,
+            },
+            sys::ValueType::napi_object => match buffer(env, value) {
+                Some(bytes) => {
+                    let data = if bytes.is_empty() {
+                        c"".as_ptr().cast()
+                    } else {
+                        bytes.as_ptr()
+                    };
+                    let length = bytes.len() as u64;
+                    ffi::sqlite3_bind_blob64(statement, index, data.cast(), length, ffi::SQLITE_TRANSIENT())
+                }
+                None => NOT_BINDABLE,
+            },
+            _ => NOT_BINDABLE,
+        }
+    }
+}
+
+#[inline]
+unsafe fn bind_string(
+    env: sys::napi_env,
+    statement: *mut ffi::sqlite3_stmt,
+    index: c_int,
+    value: sys::napi_value,
+    arena: Option<&mut Arena>,
+) -> c_int {
+    // SAFETY: as `bind`; Node-API writes at most as many bytes as it is told.
+    unsafe {
+        if let Some(arena) = arena {
+            let room = ARENA_BYTES - arena.used;
+            if room > LONGEST_CHARACTER {
+                let place = arena.bytes.as_mut_ptr().add(arena.used).cast::<c_char>();
+                let mut length = 0;
+                sys::napi_get_value_string_utf8(env, value, place, room, &raw mut length);
+                if length + LONGEST_CHARACTER < room {
+                    arena.used += length;
+                    return ffi::sqlite3_bind_text(statement, index, place, length as c_int, ffi::SQLITE_STATIC());
+                }
+            }
+        }
+        let bytes = string_bytes(env, value).unwrap_or_default();
+        let (data, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
+        let utf8 = ffi::SQLITE_UTF8 as u8;
+        ffi::sqlite3_bind_text64(statement, index, data, length, ffi::SQLITE_TRANSIENT(), utf8)
+    }
+}
+
+/// Makes a value of JavaScript the result of a user function.
+///
+/// # Safety
+/// `context` is that of the running function and `value` belongs to the current scope of `env`.
+pub(super) unsafe fn result(env: sys::napi_env, context: *mut ffi::sqlite3_context, value: sys::napi_value) -> c_int {
+    // SAFETY: the caller's contract; SQLite copies what it is given.
+    unsafe {
+        match type_of(env, value) {
+            sys::ValueType::napi_number => {
+                let mut number = 0.0;
+                sys::napi_get_value_double(env, value, &raw mut number);
+                ffi::sqlite3_result_double(context, number);
+            }
+            sys::ValueType::napi_string => {
+                let bytes = string_bytes(env, value).unwrap_or_default();
+                let (data, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
+                let utf8 = ffi::SQLITE_UTF8 as u8;
+                ffi::sqlite3_result_text64(context, data, length, ffi::SQLITE_TRANSIENT(), utf8);
+            }
+            sys::ValueType::napi_null | sys::ValueType::napi_undefined => ffi::sqlite3_result_null(context),
+            sys::ValueType::napi_bigint => match big_integer(env, value) {
+                Some(integer) => ffi::sqlite3_result_int64(context, integer),
+                None => return ffi::SQLITE_TOOBIG,
+            },
+            sys::ValueType::napi_object => match buffer(env, value) {
+                Some(bytes) => {
+                    let data = if bytes.is_empty() {
+                        c"".as_ptr().cast()
+                    } else {
+                        bytes.as_ptr()
+                    };
+                    let length = bytes.len() as u64;
+                    ffi::sqlite3_result_blob64(context, data.cast(), length, ffi::SQLITE_TRANSIENT());
+                }
+                None => return NOT_BINDABLE,
+            },
+            _ => return NOT_BINDABLE,
+        }
+    }
+    ffi::SQLITE_OK
+}
+
+/// A string: as Latin-1 when it is ASCII, else as UTF-16, since V8 reads UTF-8 fifty times slower. Invalid UTF-8 becomes U+FFFD.
+///
+/// # Safety
+/// `env` is current.
+#[inline]
+pub(super) unsafe fn text(env: sys::napi_env, bytes: &[u8]) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    // SAFETY: the caller's contract; the lengths are those of the slices.
+    unsafe {
+        if bytes.is_ascii() {
+            sys::napi_create_string_latin1(env, bytes.as_ptr().cast(), bytes.len() as isize, &raw mut value);
+        } else {
+            let units: Vec<u16> = match std::str::from_utf8(bytes) {
+                Ok(text) => text.encode_utf16().collect(),
+                Err(_) => String::from_utf8_lossy(bytes).encode_utf16().collect(),
+            };
+            sys::napi_create_string_utf16(env, units.as_ptr(), units.len() as isize, &raw mut value);
+        }
+    }
+    value
+}
+
+/// # Safety
+/// `env` is current.
+#[inline]
+pub(super) unsafe fn integer(env: sys::napi_env, integer: i64, safe_integers: bool) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    // SAFETY: the caller's contract.
+    unsafe {
+        if safe_integers {
+            sys::napi_create_bigint_int64(env, integer, &raw mut value);
+        } else if let Ok(small) = i32::try_from(integer) {
+            sys::napi_create_int32(env, small, &raw mut value);
+        } else {
+            sys::napi_create_int64(env, integer, &raw mut value);
+        }
+    }
+    value
+}
+
+/// # Safety
+/// `env` is current.
+unsafe fn blob(env: sys::napi_env, data: *const std::ffi::c_void, length: usize) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    let data = if data.is_null() { c"".as_ptr().cast() } else { data };
+    // SAFETY: the caller's contract; `data` has `length` bytes.
+    unsafe { sys::napi_create_buffer_copy(env, length, data, ptr::null_mut(), &raw mut value) };
+    value
+}
+
+/// The value of a column of the current row. Null (no value at all) when V8 cannot hold it; an exception is pending then.
+///
+/// # Safety
+/// `statement` is on a row and has that column; `env` is current.
+#[inline]
+pub(super) unsafe fn column(
+    env: sys::napi_env,
+    statement: *mut ffi::sqlite3_stmt,
+    index: c_int,
+    safe_integers: bool,
+) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    // SAFETY: the caller's contract; text and blob are valid until the next call on this column, which comes after they
+    // were copied ("Result Values From A Query").
+    unsafe {
+        match ffi::sqlite3_column_type(statement, index) {
+            ffi::SQLITE_INTEGER => return integer(env, ffi::sqlite3_column_int64(statement, index), safe_integers),
+            ffi::SQLITE_FLOAT => {
+                sys::napi_create_double(env, ffi::sqlite3_column_double(statement, index), &raw mut value);
+            }
+            ffi::SQLITE_TEXT => {
+                let data = ffi::sqlite3_column_text(statement, index);
+                let length = ffi::sqlite3_column_bytes(statement, index) as usize;
+                let bytes = if data.is_null() {
+                    &[]
+                } else {
+                    slice::from_raw_parts(data, length)
+                };
+                return text(env, bytes);
+            }
+            ffi::SQLITE_BLOB => {
+                let data = ffi::sqlite3_column_blob(statement, index);
+                return blob(env, data, ffi::sqlite3_column_bytes(statement, index) as usize);
+            }
+            _ => {
+                sys::napi_get_null(env, &raw mut value);
+            }
+        }
+    }
+    value
+}
+
+/// An argument of a user function.
+///
+/// # Safety
+/// `argument` is one of the running call; `env` is current.
+pub(super) unsafe fn argument(
+    env: sys::napi_env,
+    argument: *mut ffi::sqlite3_value,
+    safe_integers: bool,
+) -> sys::napi_value {
+    let mut value = ptr::null_mut();
+    // SAFETY: the caller's contract; text and blob are copied at once.
+    unsafe {
+        match ffi::sqlite3_value_type(argument) {
+            ffi::SQLITE_INTEGER => return integer(env, ffi::sqlite3_value_int64(argument), safe_integers),
+            ffi::SQLITE_FLOAT => {
+                sys::napi_create_double(env, ffi::sqlite3_value_double(argument), &raw mut value);
+            }
+            ffi::SQLITE_TEXT => {
+                let data = ffi::sqlite3_value_text(argument);
+                let length = ffi::sqlite3_value_bytes(argument) as usize;
+                let bytes = if data.is_null() {
+                    &[]
+                } else {
+                    slice::from_raw_parts(data, length)
+                };
+                return text(env, bytes);
+            }
+            ffi::SQLITE_BLOB => {
+                let data = ffi::sqlite3_value_blob(argument);
+                return blob(env, data, ffi::sqlite3_value_bytes(argument) as usize);
+            }
+            _ => {
+                sys::napi_get_null(env, &raw mut value);
+            }
+        }
+    }
+    value
+}

@@ -1,0 +1,364 @@
+/** A database: better-sqlite3's `Database`, with a key where one is given. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { callable, library, optionOf } from '../native.js'
+import { defineAggregate } from './aggregate.js'
+import { backUp, type BackupOptions, type BackupProgress, serialize } from './backup.js'
+import {
+  assertFree,
+  assertIdle,
+  assertNoIterators,
+  assertNoIteratorsUnlessUnsafe,
+  assertOpen,
+  type Connection,
+  whileBusy,
+} from './connection.js'
+import { type DatabaseKey, keyOf, openNative, type OpenFlags } from './key.js'
+import { attachedOption, booleanOption, functionFlags, lengthOf, optionsOf, safeIntegersOption } from './options.js'
+import { booleanOf, PreparedStatement, Statement } from './statement.js'
+import { defineTable, type VirtualTableOptions } from './table.js'
+import { stepsOf, type Steps, type Transaction, wrap } from './transaction.js'
+
+/** How a database is opened. */
+export interface DatabaseOptions {
+  /** Refuse every write; the file must exist. */
+  readonly?: boolean
+  /** Fail if there is no file, instead of making one. */
+  fileMustExist?: boolean
+  /** Milliseconds to wait for other connections before `SQLITE_BUSY`; 5,000 by default. */
+  timeout?: number
+  /** Called with the text of each statement that runs, its parameters filled in. */
+  verbose?: ((sql: string) => void) | null
+  /** 32 raw bytes: SQLCipher's raw key of this file. They are copied into locked native memory. */
+  key?: Uint8Array
+  /** Overwrite `key` with zeros once it is copied. */
+  wipeKey?: boolean
+  /** The page format; `sqlcipher-4` by default. */
+  profile?: 'sqlcipher-4' | 'sqlcipher-4-sha256'
+  /** Keep the file for this process alone: no file locks for each read. Another process gets `SQLITE_BUSY`. */
+  exclusive?: boolean
+}
+
+/** How a function of JavaScript appears in SQL. */
+export interface FunctionOptions {
+  /** Take any number of arguments. */
+  varargs?: boolean
+  /** The same arguments always give the same result: it may be used in indexes. */
+  deterministic?: boolean
+  /** Integers come as bigints; as the database has it by default. */
+  safeIntegers?: boolean
+  /** Refuse it inside of triggers and views. */
+  directOnly?: boolean
+}
+
+/** An aggregate: with `inverse` also a window function. */
+export interface AggregateOptions<T> extends FunctionOptions {
+  /** What a group starts with, or a function that says so; null by default. */
+  start?: T | (() => T)
+  /** What has been accumulated, with one more row; undefined leaves it as it is. */
+  step: (total: T, ...values: never[]) => T | undefined
+  /** The same with one row less. */
+  inverse?: (total: T, ...values: never[]) => T | undefined
+  /** From what has been accumulated to the result; as it is by default. */
+  result?: (total: T) => unknown
+}
+
+export interface PragmaOptions {
+  /** Only the first column of the first row. */
+  simple?: boolean
+}
+
+export interface SerializeOptions {
+  /** The name of an attached database; `main` by default. */
+  attached?: string
+}
+
+const MOST_ARGUMENTS = 100
+const LONGEST_TIMEOUT_MS = 0x7fffffff
+
+const forgotten = new FinalizationRegistry((resources: Resources) => {
+  resources.release()
+})
+
+/** What a database holds beside its memory; released when it is closed, or forgotten. */
+class Resources {
+  readonly connection: Connection
+  readonly #directory: string | undefined
+
+  constructor(connection: Connection, directory: string | undefined) {
+    this.connection = connection
+    this.#directory = directory
+  }
+
+  release(): void {
+    if (this.connection.open) {
+      this.connection.open = false
+      library.close(this.connection.handle)
+    }
+    if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true })
+  }
+}
+
+class DatabaseClass {
+  readonly #connection: Connection
+  readonly #resources: Resources
+  readonly #path: string
+  readonly #flags: OpenFlags
+  readonly #profile: DatabaseKey['profile'] | undefined
+  #steps: Steps | undefined
+
+  /** The path as it was given. */
+  declare readonly name: string
+  /** Whether it is open. */
+  declare readonly open: boolean
+  /** Whether a transaction is open. */
+  declare readonly inTransaction: boolean
+  /** Whether every write is refused. */
+  declare readonly readonly: boolean
+  /** Whether it has no file of its own that lasts. */
+  declare readonly memory: boolean
+
+  /**
+   * Opens a database, or makes one. Without a path, with `''` or `':memory:'` it is temporary; a Buffer of `serialize()` is copied.
+   *
+   * @throws TypeError, RangeError for mistakes of the caller; SqliteError: `SQLITE_CANTOPEN`, `SQLITE_NOTADB` for a wrong key
+   */
+  constructor(source?: string | Buffer | null, given?: DatabaseOptions | null) {
+    const serialized = Buffer.isBuffer(source) ? source : undefined
+    const name: unknown = serialized === undefined ? (source ?? '') : ':memory:'
+    const options = given ?? {}
+    if (typeof name !== 'string') throw new TypeError('Expected first argument to be a string')
+    if (typeof options !== 'object') throw new TypeError('Expected second argument to be an options object')
+    if ('readOnly' in options) throw new TypeError('Misspelled option "readOnly" should be "readonly"')
+    if ('memory' in options) {
+      throw new TypeError('Option "memory" was removed in v7.0.0 (use ":memory:" filename instead)')
+    }
+    const path = name.trim()
+    const isAnonymous = path === '' || path === ':memory:'
+    const readonly = booleanOption(options, 'readonly')
+    const mustExist = booleanOption(options, 'fileMustExist')
+    const timeout = 'timeout' in options ? optionOf(options, 'timeout') : 5000
+    const verbose = 'verbose' in options ? options.verbose : null
+    if (readonly && isAnonymous && serialized === undefined) {
+      throw new TypeError('In-memory/temporary databases cannot be readonly')
+    }
+    if (typeof timeout !== 'number' || !Number.isInteger(timeout) || timeout < 0) {
+      throw new TypeError('Expected the "timeout" option to be a positive integer')
+    }
+    if (timeout > LONGEST_TIMEOUT_MS) throw new RangeError('Option "timeout" cannot be greater than 2147483647')
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- plain JavaScript calls this too
+    if (verbose !== null && verbose !== undefined && typeof verbose !== 'function') {
+      throw new TypeError('Expected the "verbose" option to be a function')
+    }
+    const key = keyOf(options)
+    if (!isAnonymous && !path.startsWith('file:') && !existsSync(dirname(path))) {
+      throw new TypeError('Cannot open database because the directory does not exist')
+    }
+    // The bytes of an encrypted database are a file, not an image of memory.
+    const directory = serialized !== undefined && key !== undefined ? mkdtempSync(join(tmpdir(), 'nimbus-')) : undefined
+    const opened = directory === undefined ? path : join(directory, 'database')
+    const flags = { readonly, mustExist, exclusive: booleanOption(options, 'exclusive'), timeout }
+    try {
+      if (directory !== undefined && serialized !== undefined) writeFileSync(opened, serialized, { mode: 0o600 })
+      this.#connection = {
+        handle: openNative(opened, flags, key, directory === undefined ? serialized : undefined),
+        open: true,
+        busy: false,
+        iterators: 0,
+        safeIntegers: false,
+        unsafe: false,
+        calls: false,
+        verbose: verbose ?? undefined,
+      }
+    } catch (error) {
+      if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
+      throw error
+    } finally {
+      if (key !== undefined && booleanOption(options, 'wipeKey')) key.bytes.fill(0)
+    }
+    this.#path = opened
+    this.#flags = flags
+    this.#profile = key?.profile
+    this.#resources = new Resources(this.#connection, directory)
+    forgotten.register(this, this.#resources, this.#resources)
+    const connection = this.#connection
+    const getter = (get: () => unknown): PropertyDescriptor => ({ get, enumerable: true })
+    Object.defineProperties(this, {
+      name: getter(() => name),
+      open: getter(() => connection.open),
+      inTransaction: getter(() => connection.open && library.inTransaction(connection.handle)),
+      readonly: getter(() => readonly),
+      memory: getter(() => isAnonymous),
+    })
+  }
+
+  /** Compiles one statement. */
+  prepare<R = unknown>(sql: string): Statement<R> {
+    return new Statement<R>(new PreparedStatement(this.#connection, sql, false), this)
+  }
+
+  /**
+   * A function that runs `run` inside a transaction, which is undone if it throws; inside of another transaction it is a savepoint.
+   * Its variants `.deferred`, `.immediate` and `.exclusive` say how the transaction begins.
+   */
+  transaction<F extends (...values: never[]) => unknown>(run: F): Transaction<F>
+  transaction(run: (...values: never[]) => unknown): unknown {
+    if (typeof run !== 'function') throw new TypeError('Expected first argument to be a function')
+    this.#steps ??= stepsOf(this.#connection, this)
+    return wrap(this, this.#steps, run)
+  }
+
+  /** Runs `PRAGMA <source>`: its rows, or with `simple` the first column of the first. */
+  pragma(source: string, given?: PragmaOptions | null): unknown {
+    const options = optionsOf(given, 'second')
+    if (typeof source !== 'string') throw new TypeError('Expected first argument to be a string')
+    const simple = booleanOption(options, 'simple')
+    const statement = new Statement(new PreparedStatement(this.#connection, `PRAGMA ${source}`, true), this)
+    return simple ? statement.pluck().get() : statement.all()
+  }
+
+  /** Runs every statement of `sql`, which has no parameters. */
+  exec(sql: string): this {
+    const connection = this.#connection
+    if (typeof sql !== 'string') throw new TypeError('Expected first argument to be a string')
+    assertOpen(connection)
+    assertIdle(connection)
+    assertNoIteratorsUnlessUnsafe(connection)
+    whileBusy(connection, () => library.exec(connection.handle, sql, connection.verbose))
+    return this
+  }
+
+  /** Copies the database to a file while it is in use. The copy of an encrypted one is under the same key. */
+  async backup(path: string, options?: BackupOptions | null): Promise<BackupProgress> {
+    return backUp(this.#connection, path, options)
+  }
+
+  /** The database as bytes, which `new Database(bytes)` opens; of an encrypted one they are encrypted under the same key. */
+  serialize(options?: SerializeOptions | null): Buffer {
+    const schema = attachedOption(optionsOf(options, 'first'))
+    return serialize(this.#connection, schema, this.#profile !== undefined)
+  }
+
+  /** Defines a function for SQL; with as many arguments as it has parameters, unless `varargs` is set. */
+  function(name: string, run: (...values: never[]) => unknown): this
+  function(name: string, options: FunctionOptions | null | undefined, run: (...values: never[]) => unknown): this
+  function(name: unknown, second: unknown, third?: unknown): this {
+    const [given, run] = typeof second === 'function' ? [undefined, second] : [second, third]
+    if (typeof name !== 'string') throw new TypeError('Expected first argument to be a string')
+    if (typeof run !== 'function') throw new TypeError('Expected last argument to be a function')
+    const options = optionsOf(given, 'second')
+    if (name === '') throw new TypeError('User-defined function name cannot be an empty string')
+    const safeIntegers = safeIntegersOption(options)
+    const flags = functionFlags(options)
+    const count = booleanOption(options, 'varargs') ? -1 : lengthOf(run)
+    if (count > MOST_ARGUMENTS) throw new RangeError('User-defined functions cannot have more than 100 arguments')
+    const connection = this.#connection
+    assertFree(connection)
+    const call = (...values: unknown[]): unknown => Reflect.apply(run, undefined, values)
+    library.function(connection.handle, name, count, safeIntegers, flags, call)
+    connection.calls = true
+    return this
+  }
+
+  /** Defines an aggregate for SQL, with `inverse` a window function. */
+  aggregate<T>(name: string, options: AggregateOptions<T>): this {
+    defineAggregate(this.#connection, name, options)
+    return this
+  }
+
+  /** Defines a virtual table, or a module that makes one for each `CREATE VIRTUAL TABLE`. */
+  table(name: string, factory: VirtualTableOptions | ((...words: string[]) => VirtualTableOptions)): this {
+    defineTable(this.#connection, name, factory)
+    return this
+  }
+
+  /** Loads an extension of SQLite: native code, which can do anything. */
+  loadExtension(path: string, ...entryPoint: [name?: string]): this {
+    const connection = this.#connection
+    if (typeof path !== 'string') throw new TypeError('Expected first argument to be a string')
+    if (entryPoint.length > 0 && typeof entryPoint[0] !== 'string') {
+      throw new TypeError('Expected second argument to be a string')
+    }
+    assertFree(connection)
+    library.loadExtension(connection.handle, path, entryPoint[0])
+    return this
+  }
+
+  /** Closes it, with everything that was prepared on it. */
+  close(): this {
+    const connection = this.#connection
+    if (!connection.open) return this
+    assertIdle(connection)
+    assertNoIterators(connection)
+    forgotten.unregister(this.#resources)
+    this.#resources.release()
+    return this
+  }
+
+  /** Whether statements that are prepared from now on return integers as bigints. */
+  defaultSafeIntegers(...toggle: [on?: boolean]): this {
+    const connection = this.#connection
+    connection.safeIntegers = booleanOf(toggle)
+    this.#configure()
+    return this
+  }
+
+  /** Allows writing while an iteration is under way, and SQL that can corrupt the file on purpose. */
+  unsafeMode(...toggle: [on?: boolean]): this {
+    this.#connection.unsafe = booleanOf(toggle)
+    this.#configure()
+    return this
+  }
+
+  /**
+   * Encrypts every page anew under another key: 32 bytes. The file is closed and opened again, so statements are to be prepared,
+   * and functions defined, again. Close other connections first.
+   *
+   * @throws SqliteError; the file is then under the one key or the other, and this database closed
+   */
+  rekey(bytes: Uint8Array): this {
+    const connection = this.#connection
+    const profile = this.#profile
+    if (profile === undefined) throw new TypeError('Only a database that was opened with a key can be given another')
+    if (!(bytes instanceof Uint8Array) || bytes.length !== 32) throw new TypeError('Expected the key to have 32 bytes')
+    assertFree(connection)
+    if (this.inTransaction) throw new TypeError('The key cannot be changed inside a transaction')
+    connection.open = false
+    this.#steps = undefined
+    try {
+      library.rekey(connection.handle, bytes)
+    } finally {
+      // SQLCipher says that all went well when the COMMIT failed; what the file is under is seen when it is opened again.
+      library.close(connection.handle)
+    }
+    const flags = { ...this.#flags, mustExist: true }
+    connection.handle = openNative(this.#path, flags, { bytes, profile }, undefined)
+    connection.open = true
+    this.#configure()
+    return this
+  }
+
+  #configure(): void {
+    const { open, handle, unsafe, safeIntegers } = this.#connection
+    if (open) library.defensive(handle, !unsafe, safeIntegers)
+  }
+
+  /** What `console.log` shows. */
+  [Symbol.for('nodejs.util.inspect.custom')](): object {
+    // eslint-disable-next-line @typescript-eslint/no-extraneous-class -- only its name is shown
+    return Object.assign(new (class Database {})(), this)
+  }
+}
+/** Whoever asks a statement or a transaction for its database gets all of it. */
+declare module './connection.js' {
+  interface Owner extends DatabaseClass {
+    readonly inTransaction: boolean
+  }
+}
+
+Object.defineProperty(DatabaseClass, 'name', { value: 'Database', configurable: true })
+
+/** A SQLite database, plain or encrypted; with or without `new`. */
+export const Database = callable(DatabaseClass)
+export type Database = DatabaseClass

@@ -1,0 +1,96 @@
+/** From the arguments of a call to one value for each parameter, in SQLite's order. */
+
+/** What a statement asks for. */
+export interface Parameters {
+  readonly count: number
+  /** Of the named ones, without their sign, with their place from 0. */
+  readonly named: readonly (readonly [string, number])[]
+  /** The places of those without a name. */
+  readonly anonymous: readonly number[]
+}
+
+export function parametersOf(names: readonly (string | null)[]): Parameters {
+  const named: [string, number][] = []
+  const anonymous: number[] = []
+  for (const [place, name] of names.entries()) {
+    if (name === null) anonymous.push(place)
+    else named.push([name.slice(1), place])
+  }
+  return { count: names.length, named, anonymous }
+}
+
+/** The values as they came where that is right already, which is the usual case. */
+export function arrange(parameters: Parameters, values: readonly unknown[]): readonly unknown[] {
+  if (values.length !== parameters.count || parameters.named.length > 0) return arrangeAll(parameters, values)
+  for (let index = 0; index < values.length; index += 1) {
+    const value = values[index]
+    const type = typeof value
+    if (type !== 'number' && type !== 'string' && value !== null && type !== 'bigint') {
+      return arrangeAll(parameters, values)
+    }
+  }
+  return values
+}
+
+function arrangeAll(parameters: Parameters, values: readonly unknown[]): readonly unknown[] {
+  const arranged = new Array<unknown>(parameters.count).fill(null)
+  let given = 0
+  let next = 0
+  let hasObject = false
+  const add = (value: unknown): void => {
+    assertBindable(value)
+    const place = parameters.anonymous[next]
+    if (place === undefined) throw new RangeError('Too many parameter values were provided')
+    arranged[place] = value
+    next += 1
+    given += 1
+  }
+  for (const value of values) {
+    if (Array.isArray(value)) {
+      for (let index = 0; index < value.length; index += 1) add(value[index])
+    } else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)) {
+      if (isPlain(value)) {
+        if (hasObject) throw new TypeError('You cannot specify named parameters in two different objects')
+        hasObject = true
+        for (const [name, place] of parameters.named) {
+          if (!Object.hasOwn(value, name)) throw new RangeError(`Missing named parameter "${name}"`)
+          const found: unknown = Reflect.get(value, name)
+          assertBindable(found)
+          arranged[place] = found
+          given += 1
+        }
+      } else if (parameters.named.length > 0) {
+        throw new TypeError('Named parameters can only be passed within plain objects')
+      } else add(value)
+    } else add(value)
+  }
+  if (given > parameters.count) throw new RangeError('Too many parameter values were provided')
+  if (given < parameters.count) {
+    if (!hasObject && parameters.named.length > 0) throw new TypeError('Missing named parameters')
+    throw new RangeError('Too few parameter values were provided')
+  }
+  return arranged
+}
+
+function assertBindable(value: unknown): void {
+  switch (typeof value) {
+    case 'number':
+    case 'string':
+    case 'undefined':
+      return
+    case 'bigint':
+      if (BigInt.asIntN(64, value) === value) return
+      throw new RangeError('The bound string, buffer, or bigint is too big')
+    case 'object':
+      if (value === null || ArrayBuffer.isView(value)) return
+      break
+    default:
+  }
+  throw new TypeError('SQLite3 can only bind numbers, strings, bigints, buffers, and null')
+}
+
+/** Of this realm or another: `{}`, or without a prototype. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === null || (typeof prototype === 'object' && Object.getPrototypeOf(prototype) === null)
+}

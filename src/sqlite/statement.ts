@@ -1,0 +1,425 @@
+/** A prepared statement: better-sqlite3's `Statement`. */
+import {
+  compileArrays,
+  compileObjects,
+  compilePlucked,
+  counters,
+  exactCounters,
+  library,
+  type RowCode,
+  type RowFactory,
+  type RowSink,
+} from '../native.js'
+import {
+  assertIdle,
+  assertNoIteratorsUnlessUnsafe,
+  assertOpen,
+  type Connection,
+  whileBusy,
+  type Owner,
+} from './connection.js'
+import { arrange, type Parameters, parametersOf } from './parameters.js'
+
+/** What `run` did. */
+export interface RunResult {
+  /** Rows inserted, updated or deleted by the statement itself, not by triggers or foreign keys. */
+  changes: number
+  /** The row id of the last insert on this connection; a bigint with safe integers. */
+  lastInsertRowid: number | bigint
+}
+
+/** One column of what a statement returns; null where it is the result of an expression. */
+export interface ColumnDefinition {
+  name: string
+  column: string | null
+  table: string | null
+  database: string | null
+  type: string | null
+}
+
+type Mode = 'flat' | 'pluck' | 'expand' | 'raw'
+
+/** Ends before native code would be asked again for a statement that returns few rows. */
+const FIRST_ROWS = 16
+const MORE_ROWS = 64
+const MOST_ITERATORS = 0xffff
+/** Columns come as five strings each. */
+const COLUMN_FIELDS = 5
+
+/** A statement's native side, apart from the object that its user holds: it is finalized once nobody holds that. */
+export class PreparedStatement {
+  readonly connection: Connection
+  readonly handle: number
+  readonly source: string
+  readonly returnsData: boolean
+  readonly isReadOnly: boolean
+  readonly parameters: Parameters
+  safeIntegers: boolean
+  mode: Mode = 'flat'
+  bound = false
+  /** An iteration over it is under way. */
+  locked = false
+  #code: RowCode | undefined
+
+  /** @throws RangeError unless `source` is one statement; SqliteError */
+  constructor(connection: Connection, source: string, isPragma: boolean) {
+    if (typeof source !== 'string') throw new TypeError('Expected first argument to be a string')
+    assertOpen(connection)
+    assertIdle(connection)
+    if (isPragma) assertNoIteratorsUnlessUnsafe(connection)
+    const prepared = whileBusy(connection, () => library.prepare(connection.handle, source, !isPragma))
+    if (prepared === 0) throw new RangeError('The supplied SQL string contains no statements')
+    if (prepared === 1) throw new RangeError('The supplied SQL string contains more than one statement')
+    const [handle, isReadOnly, columns, ...names] = prepared
+    this.connection = connection
+    this.handle = handle
+    this.source = source
+    this.isReadOnly = isReadOnly === 1
+    this.returnsData = columns > 0 || isPragma
+    this.parameters = parametersOf(names)
+    this.safeIntegers = connection.safeIntegers
+    if (this.safeIntegers) this.configure()
+  }
+
+  /** Called by native code when the columns may be others than they were. */
+  changed(): [RowFactory, RowSink] {
+    this.#code = undefined
+    const { factory, sink } = this.code
+    return [factory, sink]
+  }
+
+  get code(): RowCode {
+    return (this.#code ??= this.#compile())
+  }
+
+  configure(): void {
+    this.#code = undefined
+    library.configure(this.handle, this.safeIntegers, this.mode === 'pluck')
+  }
+
+  columns(): ColumnDefinition[] {
+    const fields = library.columns(this.handle)
+    const columns: ColumnDefinition[] = []
+    for (let at = 0; at < fields.length; at += COLUMN_FIELDS) {
+      columns.push({
+        name: fields[at] ?? '',
+        column: fields[at + 1] ?? null,
+        table: fields[at + 2] ?? null,
+        database: fields[at + 3] ?? null,
+        type: fields[at + 4] ?? null,
+      })
+    }
+    return columns
+  }
+
+  assertReturnsData(): void {
+    if (!this.returnsData) throw new TypeError('This statement does not return data. Use run() instead')
+  }
+
+  assertUsable(): void {
+    const { connection } = this
+    if (connection.open && !connection.busy && !this.locked) return
+    assertOpen(connection)
+    assertIdle(connection)
+    throw new TypeError('This statement is busy executing a query')
+  }
+
+  /** What native code is to bind. */
+  arrange(values: readonly unknown[]): readonly unknown[] {
+    if (!this.bound) return arrange(this.parameters, values)
+    if (values.length > 0) throw new TypeError('This statement already has bound parameters')
+    return values
+  }
+
+  /** Tells the logger, for which the values are bound first; `work` then runs with what is bound. */
+  logged<T>(log: (sql: string) => void, values: readonly unknown[], work: () => T): T {
+    library.bind(this.handle, ...values)
+    try {
+      return whileBusy(this.connection, () => {
+        log(library.expandedSql(this.handle))
+        return work()
+      })
+    } finally {
+      if (!this.bound) library.clear(this.handle)
+    }
+  }
+
+  #compile(): RowCode {
+    switch (this.mode) {
+      case 'pluck':
+        return compilePlucked()
+      case 'raw':
+        return compileArrays(library.columns(this.handle).length / COLUMN_FIELDS)
+      case 'expand':
+        return compileObjects(this.columns().map(({ table, name }) => [table ?? '$', name]))
+      case 'flat':
+        return compileObjects(this.columns().map(({ name }) => [name]))
+    }
+  }
+}
+
+// Functions of native code: `this` is what each call passes.
+// eslint-disable-next-line @typescript-eslint/unbound-method
+const { run, get, all, next } = library
+
+const forgotten = new FinalizationRegistry((prepared: PreparedStatement) => {
+  // A closed database has finalized it; a handle that stands for nothing is passed over.
+  library.finalize(prepared.handle)
+})
+
+/**
+ * A prepared statement, made by `db.prepare(sql)`. `R` is what its rows are.
+ *
+ * Values for its parameters are numbers, strings, bigints, Buffers, null and undefined: one by one, in arrays, or by name in one plain
+ * object. Methods throw `TypeError` or `RangeError` for a mistake of the caller and `SqliteError` for what SQLite refuses.
+ */
+export class Statement<R = unknown> {
+  readonly #prepared: PreparedStatement
+
+  /** @internal */
+  constructor(prepared: PreparedStatement, database: Owner) {
+    if (!(prepared instanceof PreparedStatement)) {
+      throw new TypeError('Statements can only be constructed by the db.prepare() method')
+    }
+    this.#prepared = prepared
+    forgotten.register(this, prepared)
+    Object.defineProperties(this, {
+      reader: { value: prepared.returnsData, enumerable: true },
+      readonly: { value: prepared.isReadOnly, enumerable: true },
+      source: { value: prepared.source, enumerable: true },
+      database: { value: database, enumerable: true },
+    })
+  }
+
+  /** Whether it returns rows. */
+  declare readonly reader: boolean
+  /** Whether it cannot change the database. */
+  declare readonly readonly: boolean
+  /** Its text. */
+  declare readonly source: string
+  /** The database that prepared it. */
+  declare readonly database: Owner
+
+  /** Whether an iteration over it is under way. */
+  get busy(): boolean {
+    return this.#prepared.connection.open && this.#prepared.locked
+  }
+
+  /** Runs the statement to its end. */
+  run(...values: unknown[]): RunResult {
+    const prepared = this.#prepared
+    const { connection, handle } = prepared
+    prepared.assertUsable()
+    if (connection.iterators > 0) assertNoIteratorsUnlessUnsafe(connection)
+    const bound = prepared.arrange(values)
+    const { verbose } = connection
+    if (verbose !== undefined) prepared.logged(verbose, bound, () => run(handle))
+    else {
+      connection.busy = true
+      try {
+        run(handle, ...bound)
+      } finally {
+        connection.busy = false
+      }
+    }
+    return {
+      changes: counters[0] ?? 0,
+      lastInsertRowid: (prepared.safeIntegers ? exactCounters[2] : counters[1]) ?? 0,
+    }
+  }
+
+  /** The first row, or undefined. */
+  get(...values: unknown[]): R | undefined
+  get(...values: unknown[]): unknown {
+    const prepared = this.#prepared
+    const { connection, handle } = prepared
+    if (!prepared.returnsData) prepared.assertReturnsData()
+    prepared.assertUsable()
+    const bound = prepared.arrange(values)
+    const { factory } = prepared.code
+    const { verbose } = connection
+    if (verbose !== undefined) return prepared.logged(verbose, bound, () => get.call(prepared, handle, factory))
+    connection.busy = true
+    try {
+      return get.call(prepared, handle, factory, ...bound)
+    } finally {
+      connection.busy = false
+    }
+  }
+
+  /** Every row. */
+  all(...values: unknown[]): R[]
+  all(...values: unknown[]): unknown[] {
+    const prepared = this.#prepared
+    const { connection, handle } = prepared
+    if (!prepared.returnsData) prepared.assertReturnsData()
+    prepared.assertUsable()
+    const bound = prepared.arrange(values)
+    const { sink } = prepared.code
+    const { verbose } = connection
+    const rows: unknown[] = []
+    if (verbose !== undefined) {
+      prepared.logged(verbose, bound, () => all.call(prepared, handle, sink, rows))
+      return rows
+    }
+    connection.busy = true
+    try {
+      all.call(prepared, handle, sink, rows, ...bound)
+    } finally {
+      connection.busy = false
+    }
+    return rows
+  }
+
+  /** Every row, one after the other; until the iteration ends, nothing can be written through the connection. */
+  iterate(...values: unknown[]): IterableIterator<R>
+  iterate(...values: unknown[]): IterableIterator<unknown> {
+    const prepared = this.#prepared
+    prepared.assertReturnsData()
+    prepared.assertUsable()
+    if (prepared.connection.iterators === MOST_ITERATORS) throw new RangeError('Too many active database iterators')
+    library.bind(prepared.handle, ...prepared.arrange(values))
+    return new StatementIterator(this, prepared)
+  }
+
+  /** Binds values for good: the other methods then take none. */
+  bind(...values: unknown[]): this {
+    const prepared = this.#prepared
+    if (prepared.bound) throw new TypeError('The bind() method can only be invoked once per statement object')
+    prepared.assertUsable()
+    library.bind(prepared.handle, ...arrange(prepared.parameters, values))
+    prepared.bound = true
+    return this
+  }
+
+  /** Has rows be the value of their first column. */
+  pluck(...toggle: [on?: boolean]): this {
+    return this.#setMode('pluck', toggle)
+  }
+
+  /** Has rows be an object for each table, with its columns; what is of no table is under `$`. */
+  expand(...toggle: [on?: boolean]): this {
+    return this.#setMode('expand', toggle)
+  }
+
+  /** Has rows be arrays. */
+  raw(...toggle: [on?: boolean]): this {
+    return this.#setMode('raw', toggle)
+  }
+
+  /** Has integers be bigints, exact in all their 64 bits. */
+  safeIntegers(...toggle: [on?: boolean]): this {
+    const prepared = this.#prepared
+    assertIdle(prepared.connection)
+    assertUnlocked(prepared)
+    prepared.safeIntegers = booleanOf(toggle)
+    if (prepared.connection.open) prepared.configure()
+    return this
+  }
+
+  /** What it returns, column by column. */
+  columns(): ColumnDefinition[] {
+    const prepared = this.#prepared
+    if (!prepared.returnsData) throw new TypeError('The columns() method is only for statements that return data')
+    assertOpen(prepared.connection)
+    assertIdle(prepared.connection)
+    return prepared.columns()
+  }
+
+  #setMode(mode: Exclude<Mode, 'flat'>, toggle: [on?: boolean]): this {
+    const prepared = this.#prepared
+    if (!prepared.returnsData) throw new TypeError(`The ${mode}() method is only for statements that return data`)
+    assertIdle(prepared.connection)
+    assertUnlocked(prepared)
+    const on = booleanOf(toggle)
+    if (on) prepared.mode = mode
+    else if (prepared.mode === mode) prepared.mode = 'flat'
+    if (prepared.connection.open) prepared.configure()
+    return this
+  }
+}
+
+function assertUnlocked(prepared: PreparedStatement): void {
+  if (prepared.locked) throw new TypeError('This statement is busy executing a query')
+}
+
+/** Nothing given means true. */
+export function booleanOf(toggle: readonly unknown[]): boolean {
+  if (toggle.length === 0) return true
+  const [on] = toggle
+  if (typeof on !== 'boolean') throw new TypeError('Expected first argument to be a boolean')
+  return on
+}
+
+class StatementIterator implements IterableIterator<unknown> {
+  /** What is iterated; holding it keeps it from being finalized. */
+  declare readonly statement: Statement
+  readonly #prepared: PreparedStatement
+  #rows: unknown[] = []
+  #at = 0
+  #alive = true
+  #hasBegun = false
+  #hasMore = true
+
+  constructor(statement: Statement, prepared: PreparedStatement) {
+    Object.defineProperty(this, 'statement', { value: statement, enumerable: true })
+    this.#prepared = prepared
+    prepared.locked = true
+    prepared.connection.iterators += 1
+  }
+
+  next(): IteratorResult<unknown> {
+    assertIdle(this.#prepared.connection)
+    if (!this.#alive) return { value: undefined, done: true }
+    if (this.#at === this.#rows.length && (!this.#hasMore || !this.#fill())) {
+      this.#end()
+      return { value: undefined, done: true }
+    }
+    const value = this.#rows[this.#at]
+    this.#rows[this.#at] = undefined
+    this.#at += 1
+    return { value, done: false }
+  }
+
+  return(): IteratorResult<unknown> {
+    assertIdle(this.#prepared.connection)
+    if (this.#alive) this.#end()
+    return { value: undefined, done: true }
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  /** Reads ahead, unless somebody could tell: through functions of JavaScript, or by writing meanwhile. */
+  #fill(): boolean {
+    const { connection, handle } = this.#prepared
+    const { verbose } = connection
+    const most = connection.calls || connection.unsafe ? 1 : this.#hasBegun ? MORE_ROWS : FIRST_ROWS
+    this.#rows = []
+    this.#at = 0
+    connection.busy = true
+    try {
+      if (!this.#hasBegun && verbose !== undefined) verbose(library.expandedSql(handle))
+      this.#hasBegun = true
+      this.#hasMore = next.call(this.#prepared, handle, this.#prepared.code.sink, this.#rows, most)
+    } catch (error) {
+      connection.busy = false
+      this.#end()
+      throw error
+    } finally {
+      connection.busy = false
+    }
+    return this.#rows.length > 0
+  }
+
+  #end(): void {
+    const prepared = this.#prepared
+    this.#alive = false
+    this.#rows = []
+    prepared.locked = false
+    prepared.connection.iterators -= 1
+    library.reset(prepared.handle)
+    if (!prepared.bound) library.clear(prepared.handle)
+  }
+}
