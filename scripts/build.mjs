@@ -67,7 +67,7 @@ async function buildAddon(progress) {
 
 /** @param {(line: string) => void} progress */
 async function buildTypeScript(progress) {
-  const inputs = digest(['src', 'tsconfig.json', 'index.d.ts'])
+  const inputs = digest(['src', 'tsconfig.json', 'index.d.ts', 'scripts/bundle.mjs'])
   const stamp = join(root, 'target/stamps/typescript')
   if (existsSync(join(root, 'dist')) && isFresh(stamp, inputs)) return 'up to date'
   await run(['npm', 'run', '--silent', 'build:ts'], { progress })

@@ -1,7 +1,6 @@
 /** The CommonJS form of `@nimbus/storage/better-sqlite3`: one file beside dist/, for `require` on every supported Node. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { build } from 'vite'
 import { root } from './stage.mjs'
 
 /** `require` of the entry gives the class, as that of better-sqlite3 does. */
@@ -16,6 +15,8 @@ export = Database
 
 /** Reads what tsc wrote. */
 export async function bundleCommonJs() {
+  // Only now: whoever imports this file may have to install the bundler first.
+  const { build } = await import('vite')
   const outDir = join(root, 'dist/cjs')
   await build({
     root,
