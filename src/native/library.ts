@@ -2,7 +2,6 @@
 import { addon } from './addon.js'
 import type { Dek } from './keys.js'
 
-
 /** Takes one row's values, returns what JavaScript sees of it. */
 export type RowFactory = (...values: unknown[]) => unknown
 /** Takes the values of many rows, one row after the other, and appends what JavaScript sees of them to `rows`. */
