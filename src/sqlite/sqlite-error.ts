@@ -40,8 +40,10 @@ class SqliteErrorClass extends Error {
   constructor(message: string, code: string) {
     if (typeof code !== 'string') throw new TypeError('Expected second argument to be a string')
     super(message)
+    // Plain JavaScript passes anything.
+    const given: unknown = message
     Object.defineProperty(this, 'message', {
-      value: message,
+      value: String(given),
       writable: true,
       enumerable: false,
       configurable: true,
