@@ -121,13 +121,13 @@ fn read_ring<D: Disk>(volume: &Volume<D>) -> Result<BTreeMap<u64, SealedRecord>,
     Ok(records)
 }
 
-/// The newest record whose pages are all there, and whether a newer one was set aside.
+/// The newest record all of which is there, and whether a newer one was set aside.
 fn accept<'a, D: Disk, P: Protocol>(
     volume: &Volume<D>,
     records: &'a BTreeMap<u64, SealedRecord>,
 ) -> Result<(&'a SealedRecord, bool), SealedError> {
     let (&epoch, newest) = records.last_key_value().ok_or(Damage::NoRecord)?;
-    if !P::VERIFIES_NEWEST || is_whole(volume, &newest.record)? {
+    if !P::VERIFIES_NEWEST || missing_part(volume, &newest.record)?.is_none() {
         return Ok((newest, false));
     }
     // Only a crash within the last commit leaves it in part, and then the commit before it is untouched.
@@ -135,21 +135,24 @@ fn accept<'a, D: Disk, P: Protocol>(
         .get(&(epoch - 1))
         .filter(|before| before.tag == newest.record.previous_tag)
         .ok_or(Damage::BrokenChain { epoch: epoch - 1 })?;
-    if let Some(page) = missing_page(volume, &before.record)? {
-        return Err(Damage::Page { page }.into());
+    if let Some(damage) = missing_part(volume, &before.record)? {
+        return Err(damage.into());
     }
     Ok((before, true))
 }
 
-fn is_whole<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<bool, SealedError> {
-    Ok(missing_page(volume, record)?.is_none())
-}
-
-/// The first page of the record's list that does not authenticate.
-fn missing_page<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<Option<u32>, SealedError> {
+/// What the record promises and the disk does not hold: the place of its last group, or the first page of its list that
+/// does not authenticate.
+fn missing_part<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<Option<Damage>, SealedError> {
+    // The meta block of a group goes home with the first record that counts it, so a durable record has none beyond the end
+    // of the file; and replaying takes memory for each.
+    let last_group = record.groups - 1;
+    if volume.disk.len()? <= volume.layout.meta_offset(last_group) {
+        return Ok(Some(Damage::MetaBlock { group: last_group }));
+    }
     for (page, seal) in &record.pages {
         if !volume.holds(*page, seal)? {
-            return Ok(Some(*page));
+            return Ok(Some(Damage::Page { page: *page }));
         }
     }
     Ok(None)
