@@ -133,4 +133,11 @@ export default tseslint.config(
       ),
     },
   },
+  {
+    files: ['**/*.cjs', '__test__/packed/packages/better-sqlite3/index.js'],
+    languageOptions: {
+      sourceType: 'commonjs',
+      globals: Object.fromEntries(['module', 'require', 'process', 'Buffer'].map((name) => [name, 'readonly'])),
+    },
+  },
 )

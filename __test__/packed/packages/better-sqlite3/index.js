@@ -1,0 +1,1 @@
+module.exports = require('@nimbus/storage/better-sqlite3')
