@@ -174,6 +174,18 @@ export declare class NativeKvStore {
    * Errors: `invalid_argument`.
    */
   write(id: number, write: NativeKvWrite): void
+  /**
+   * As `write`; this thread waits until it is done.
+   *
+   * Errors: `invalid_argument`, and those of a commit: `file_corrupt`, `disk_full`, `io_error`, `shutting_down`.
+   */
+  writeAndWait(write: NativeKvWrite): void
+  /**
+   * Waits until everything that was queued so far is done, well or not.
+   *
+   * Errors: `shutting_down`.
+   */
+  settleAndWait(): void
   /** Makes every commit so far durable. */
   flush(id: number): void
   /** Moves pages to the front of the file and gives the rest back. Snapshots must be closed; reads fail meanwhile. */

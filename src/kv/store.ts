@@ -108,6 +108,15 @@ export class Store {
     return this.#writer.transact(work, options)
   }
 
+  /**
+   * As `transaction`, now: after everything that was asked for so far, for all of which this thread waits.
+   *
+   * @throws what `work` throws; `TypeError` inside the function of another transaction
+   */
+  transactionSync<R>(work: (transaction: Transaction) => R, options: WriteOptions = {}): R {
+    return this.#writer.transactSync(work, options)
+  }
+
   /** The last commit, whatever is written later. */
   snapshot(): Snapshot {
     return new Snapshot(this.#native.snapshot())
@@ -148,6 +157,10 @@ export class Store {
 
   submit(operations: readonly KvOperation[], options: WriteOptions): Promise<void> {
     return this.#writer.write(operations, options)
+  }
+
+  submitSync(operations: readonly KvOperation[], options: WriteOptions): void {
+    this.#writer.writeSync(operations, options)
   }
 
   async clear<K, V>(table: Table<K, V>, options: RangeOptions<K> = {}): Promise<void> {

@@ -10,7 +10,7 @@ export interface TableOptions<K, V> {
 
 export interface WriteOptions {
   /**
-   * `immediate` (the default): on the disk when the promise is fulfilled. `eventual`: seen at once, and on the disk with the next
+   * `immediate` (the default): on the disk when the promise is fulfilled, or the synchronous call returns. `eventual`: seen at once, and on the disk with the next
    * immediate write, `flush` or `close`; until then a power cut loses it whole.
    */
   readonly durability?: 'immediate' | 'eventual' | undefined
@@ -22,6 +22,7 @@ export interface TableStore {
   getMany<K, V>(table: Table<K, V>, keys: readonly K[]): (V | undefined)[]
   range<K, V>(table: Table<K, V>, options: RangeOptions<K>): Entries<[K, V]>
   submit(operations: KvOperation[], options: WriteOptions): Promise<void>
+  submitSync(operations: KvOperation[], options: WriteOptions): void
   clear<K, V>(table: Table<K, V>, options: RangeOptions<K> | undefined): Promise<void>
 }
 
@@ -59,9 +60,19 @@ export class Table<K, V> {
     await this.#store.submit([this.toPut(key, value)], options)
   }
 
+  /** As `put`, done when it returns. This thread waits for the disk, so each has a commit of its own. */
+  putSync(key: K, value: V, options: WriteOptions = {}): void {
+    this.#store.submitSync([this.toPut(key, value)], options)
+  }
+
   /** Of a key that is not there as well. */
   async del(key: K, options: WriteOptions = {}): Promise<void> {
     await this.#store.submit([this.toDelete(key)], options)
+  }
+
+  /** As `del`, done when it returns. */
+  delSync(key: K, options: WriteOptions = {}): void {
+    this.#store.submitSync([this.toDelete(key)], options)
   }
 
   /** Pairs in the order of their keys, of the state in which the iteration begins. `for` reads on this thread, `for await` not. */
@@ -113,5 +124,10 @@ export class Batch {
   /** In their order, so of two writes of a key the later one counts. */
   async write(options: WriteOptions = {}): Promise<void> {
     await this.#store.submit(this.#operations.splice(0), options)
+  }
+
+  /** As `write`, done when it returns. */
+  writeSync(options: WriteOptions = {}): void {
+    this.#store.submitSync(this.#operations.splice(0), options)
   }
 }

@@ -138,9 +138,19 @@ export class KvStore {
 
   /** Happens whole or not at all, after every write that was called before. Keys and values are copied. */
   async write(operations: KvOperation[], options: KvWriteOptions = {}): Promise<void> {
-    const { durability, dropTables = [] } = options
-    const write = { ...pack(operations), dropTables, eventual: durability === 'eventual' }
+    const write = packedWrite(operations, options)
     await this.#requests.make((id) => this.#store.write(id, write))
+  }
+
+  /** As `write`, done when it returns: this thread waits for the disk. */
+  writeSync(operations: KvOperation[], options: KvWriteOptions = {}): void {
+    const write = packedWrite(operations, options)
+    guard(() => this.#store.writeAndWait(write))
+  }
+
+  /** Waits, on this thread, until every write that was called so far has been committed or has failed. */
+  settleSync(): void {
+    guard(() => this.#store.settleAndWait())
   }
 
   /** Reads and checks everything. Snapshots must be closed; while it runs, reads fail with `file_busy`. */
@@ -251,6 +261,10 @@ function getMany(from: Readable, table: string, keys: Uint8Array[]): (Uint8Array
   const bytes = concatenate(keys)
   const lengths = Uint32Array.from(keys, (key) => key.length)
   return [...split(guard(() => from.getMany(table, bytes, lengths)))]
+}
+
+function packedWrite(operations: KvOperation[], { durability, dropTables = [] }: KvWriteOptions) {
+  return { ...pack(operations), dropTables, eventual: durability === 'eventual' }
 }
 
 function pack(operations: KvOperation[]) {

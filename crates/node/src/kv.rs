@@ -98,15 +98,28 @@ impl NativeKvStore {
     /// Errors: `invalid_argument`.
     #[napi(catch_unwind)]
     pub fn write(&self, env: Env, id: u32, write: NativeKvWrite) -> napi::Result<()> {
-        let operations = Operations::unpack(write.drop_tables, write.tables, &write.layout, write.bytes.to_vec())
-            .map_err(|error| throw(env, NativeFailure::invalid_argument(&error.to_string())))?;
-        let durability = if write.eventual {
-            Durability::Eventual
-        } else {
-            Durability::Immediate
-        };
+        let (operations, durability) = unpack(env, write)?;
         self.store.write(id, operations, durability);
         Ok(())
+    }
+
+    /// As `write`; this thread waits until it is done.
+    ///
+    /// Errors: `invalid_argument`, and those of a commit: `file_corrupt`, `disk_full`, `io_error`, `shutting_down`.
+    #[napi(catch_unwind)]
+    pub fn write_and_wait(&self, env: Env, write: NativeKvWrite) -> napi::Result<()> {
+        let (operations, durability) = unpack(env, write)?;
+        let written = self.store.write_and_wait(operations, durability);
+        written.map_err(|error| throw(env, &*error))
+    }
+
+    /// Waits until everything that was queued so far is done, well or not.
+    ///
+    /// Errors: `shutting_down`.
+    #[napi(catch_unwind)]
+    pub fn settle_and_wait(&self, env: Env) -> napi::Result<()> {
+        let settled = self.store.settle_and_wait();
+        settled.map_err(|error| throw(env, &*error))
     }
 
     /// Makes every commit so far durable.
@@ -143,6 +156,17 @@ impl NativeKvStore {
             .map(NativeKvStats::from)
             .map_err(|error| throw(env, error))
     }
+}
+
+fn unpack(env: Env, write: NativeKvWrite) -> napi::Result<(Operations, Durability)> {
+    let operations = Operations::unpack(write.drop_tables, write.tables, &write.layout, write.bytes.to_vec())
+        .map_err(|error| throw(env, NativeFailure::invalid_argument(&error.to_string())))?;
+    let durability = if write.eventual {
+        Durability::Eventual
+    } else {
+        Durability::Immediate
+    };
+    Ok((operations, durability))
 }
 
 /// A file that a native thread opens: one that was not closed is read whole before it can be used.

@@ -1,15 +1,19 @@
 //! What waits for a store's writer.
 
+use std::sync::mpsc::SyncSender;
+
 use nimbus_threads::Place;
 
 use super::batch::Write;
-use super::completion::RequestId;
+use super::completion::{Outcome, RequestId};
 use super::operations::Operations;
 use super::options::Durability;
 
 /// What concerns the whole database, done in its place among the writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
+    /// Nothing: it is done when everything before it is.
+    Settle,
     /// Makes every commit so far durable.
     Flush,
     /// [`super::Database::compact`]; reads are refused meanwhile.
@@ -18,27 +22,36 @@ pub enum Task {
     Check,
 }
 
+/// Who is told what became of a job.
+pub(super) enum Asker {
+    /// Whoever made this request hears of it through the sink.
+    Request(RequestId),
+    /// A thread waits for it. The channel has room for the one outcome.
+    Thread(SyncSender<Outcome>),
+    /// Nobody: the store was dropped.
+    Nobody,
+}
+
 /// One thing for the writer to do.
 pub(super) enum Job {
     Write {
-        id: RequestId,
+        asker: Asker,
         operations: Operations,
         durability: Durability,
     },
     Task {
-        id: RequestId,
+        asker: Asker,
         task: Task,
     },
     Close {
-        id: Option<RequestId>,
+        asker: Asker,
     },
 }
 
 impl Job {
-    pub(super) const fn id(&self) -> Option<RequestId> {
+    pub(super) const fn asker(&self) -> &Asker {
         match self {
-            Self::Write { id, .. } | Self::Task { id, .. } => Some(*id),
-            Self::Close { id } => *id,
+            Self::Write { asker, .. } | Self::Task { asker, .. } | Self::Close { asker } => asker,
         }
     }
 

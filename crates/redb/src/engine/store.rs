@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, Weak};
 
 use nimbus_disk::FileLock;
@@ -16,7 +17,7 @@ use super::batch::{self, Write};
 use super::completion::{Completion, Outcome, RequestId, Sink};
 use super::database::{Database, Facts, Stats};
 use super::error::EngineError;
-use super::job::{Job, Task};
+use super::job::{Asker, Job, Task};
 use super::operations::Operations;
 use super::options::{Durability, Options};
 use super::view::{Range, View};
@@ -123,21 +124,55 @@ impl Store {
     /// Queues a write, which happens whole or not at all.
     pub fn write(&self, id: RequestId, operations: Operations, durability: Durability) {
         let job = Job::Write {
-            id,
+            asker: Asker::Request(id),
             operations,
             durability,
         };
         Shared::enqueue(&self.shared, job);
     }
 
+    /// As [`Self::write`], and waits until it is done.
+    ///
+    /// # Errors
+    /// Those of the commit that it became part of.
+    pub fn write_and_wait(&self, operations: Operations, durability: Durability) -> Result<(), Arc<EngineError>> {
+        self.wait(|asker| Job::Write {
+            asker,
+            operations,
+            durability,
+        })
+    }
+
+    /// Waits until everything that was queued so far is done, well or not.
+    ///
+    /// # Errors
+    /// [`EngineError::Closed`].
+    pub fn settle_and_wait(&self) -> Result<(), Arc<EngineError>> {
+        let task = Task::Settle;
+        self.wait(|asker| Job::Task { asker, task })
+    }
+
     /// Queues a task behind the writes so far.
     pub fn run(&self, id: RequestId, task: Task) {
-        Shared::enqueue(&self.shared, Job::Task { id, task });
+        let asker = Asker::Request(id);
+        Shared::enqueue(&self.shared, Job::Task { asker, task });
     }
 
     /// Finishes what is queued and closes; later requests fail with [`EngineError::Closed`], views too.
     pub fn close(&self, id: RequestId) {
-        Shared::enqueue(&self.shared, Job::Close { id: Some(id) });
+        let asker = Asker::Request(id);
+        Shared::enqueue(&self.shared, Job::Close { asker });
+    }
+
+    fn wait(&self, job: impl FnOnce(Asker) -> Job) -> Result<(), Arc<EngineError>> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        Shared::enqueue(&self.shared, job(Asker::Thread(sender)));
+        match receiver.recv() {
+            Ok(Outcome::Failed(error)) => Err(error),
+            Ok(_done) => Ok(()),
+            // The job was dropped without an outcome.
+            Err(RecvError) => Err(Arc::new(self.shared.panicked())),
+        }
     }
 
     /// Counts, and what the database tells of itself.
@@ -164,7 +199,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !lock(&self.shared.queue).is_closed() {
-            Shared::enqueue(&self.shared, Job::Close { id: None });
+            Shared::enqueue(&self.shared, Job::Close { asker: Asker::Nobody });
         }
     }
 }
@@ -205,9 +240,7 @@ impl Shared {
                 Job::Close { .. } => Outcome::Done,
                 Job::Write { .. } | Job::Task { .. } => failed(shared.closed()),
             };
-            if let Some(id) = job.id() {
-                (shared.sink)(vec![Completion { id, outcome }]);
-            }
+            shared.answer([(job.asker(), outcome)]);
             return;
         }
         let needs_thread = queue.push(job);
@@ -226,14 +259,23 @@ impl Shared {
                 let panicked = Arc::new(self.panicked());
                 jobs.iter().map(|_| Outcome::Failed(Arc::clone(&panicked))).collect()
             });
-            let completions: Vec<Completion> = jobs
-                .iter()
-                .zip(outcomes)
-                .filter_map(|(job, outcome)| job.id().map(|id| Completion { id, outcome }))
-                .collect();
-            if !completions.is_empty() {
-                (self.sink)(completions);
+            self.answer(jobs.iter().map(Job::asker).zip(outcomes));
+        }
+    }
+
+    /// Tells everybody what became of their jobs: those who made requests together.
+    fn answer<'a>(&self, outcomes: impl IntoIterator<Item = (&'a Asker, Outcome)>) {
+        let mut completions = Vec::new();
+        for (asker, outcome) in outcomes {
+            match asker {
+                Asker::Request(id) => completions.push(Completion { id: *id, outcome }),
+                // Fails if the thread is gone, and then nobody waits.
+                Asker::Thread(waiting) => _ = waiting.try_send(outcome),
+                Asker::Nobody => {}
             }
+        }
+        if !completions.is_empty() {
+            (self.sink)(completions);
         }
     }
 
@@ -279,24 +321,25 @@ impl Shared {
     }
 
     fn perform_task(&self, task: Task) -> Outcome {
-        if task == Task::Flush {
-            let database = self.shared();
-            let result = database
-                .as_ref()
-                .ok_or_else(|| self.unusable())
-                .and_then(Database::flush);
-            return Outcome::from_result(result, |()| Outcome::Done);
-        }
-        let mut database = self.exclusive();
-        // redb wants nobody to read; a view that somebody holds on to is an error of this task.
-        *lock(&self.current) = None;
-        let Some(open) = database.as_mut() else {
-            return failed(self.unusable());
-        };
         match task {
-            Task::Check => Outcome::from_result(open.check_integrity(), Outcome::Checked),
-            Task::Compact => Outcome::from_result(open.compact(), Outcome::Compacted),
-            Task::Flush => Outcome::from_result(open.flush(), |()| Outcome::Done),
+            Task::Settle => Outcome::Done,
+            Task::Flush => {
+                let database = self.shared();
+                let result = database.as_ref().ok_or_else(|| self.unusable());
+                Outcome::from_result(result.and_then(Database::flush), |()| Outcome::Done)
+            }
+            Task::Compact => self.alone(|open| Outcome::from_result(open.compact(), Outcome::Compacted)),
+            Task::Check => self.alone(|open| Outcome::from_result(open.check_integrity(), Outcome::Checked)),
+        }
+    }
+
+    /// redb wants nobody to read; a view that somebody holds on to is an error of this task.
+    fn alone(&self, task: impl FnOnce(&mut Database) -> Outcome) -> Outcome {
+        let mut database = self.exclusive();
+        *lock(&self.current) = None;
+        match database.as_mut() {
+            Some(open) => task(open),
+            None => failed(self.unusable()),
         }
     }
 
