@@ -6,6 +6,7 @@
 //! | module       | what lives there                                                       |
 //! |--------------|------------------------------------------------------------------------|
 //! | `provider`   | the C interface through which SQLCipher asks for crypto (all the FFI)    |
+//! | `secret_memory` | SQLCipher's memory for keys, kept out of core dumps                      |
 //! | `tamper`     | the count of pages that did not authenticate                             |
 //! | `connection` | opening and keying a file, running checked statements                    |
 //! | `side_files` | the log and the journal beside an encrypted file, before SQLite uses them   |
@@ -41,12 +42,14 @@ mod exit;
 mod frames;
 mod journal;
 mod library;
+mod linkage;
 mod log;
 mod meter;
 mod options;
 mod provider;
 mod queue;
 mod rekey;
+mod secret_memory;
 mod side_files;
 mod statement;
 mod store;

@@ -18,7 +18,8 @@ use libsqlite3_sys::{SQLITE_ERROR, SQLITE_OK};
 use nimbus_crypto::sqlcipher::{BLOCK_BYTES, HashAlgorithm, PageCrypto, pbkdf2};
 use nimbus_crypto::{KEY_BYTES, random};
 
-use crate::{meter, tamper};
+use crate::linkage::called_from_c;
+use crate::{meter, secret_memory, tamper};
 
 const KEY_SIZE: c_int = 32;
 const BLOCK_SIZE: c_int = 16;
@@ -78,22 +79,7 @@ struct Provider {
     next: *mut Provider,
 }
 
-// The name that SQLCipher's C code calls, hidden: `#[no_mangle]` would export it from the addon, where a library of the
-// host could be bound in its place.
-#[cfg(target_arch = "x86_64")]
-core::arch::global_asm!(
-    ".globl nimbus_sqlcipher_setup",
-    ".hidden nimbus_sqlcipher_setup",
-    "nimbus_sqlcipher_setup: jmp {setup}",
-    setup = sym setup,
-);
-#[cfg(target_arch = "aarch64")]
-core::arch::global_asm!(
-    ".globl nimbus_sqlcipher_setup",
-    ".hidden nimbus_sqlcipher_setup",
-    "nimbus_sqlcipher_setup: b {setup}",
-    setup = sym setup,
-);
+called_from_c!("nimbus_sqlcipher_setup", setup);
 
 unsafe extern "C" {
     fn nimbus_sqlcipher_setup(provider: *mut Provider) -> c_int;
@@ -106,6 +92,7 @@ static KEEP: unsafe extern "C" fn(*mut Provider) -> c_int = nimbus_sqlcipher_set
 /// A reference from code that runs: together with [`KEEP`] it holds the symbol in every binary that opens a file.
 pub(crate) fn keep_linked() {
     std::hint::black_box(&raw const KEEP);
+    secret_memory::keep_linked();
 }
 
 /// Fills SQLCipher's table of crypto functions.
