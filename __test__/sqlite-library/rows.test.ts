@@ -144,29 +144,6 @@ test('one row of a hundred that is kept does not keep the others', () => {
   expect(Number(bytes)).toBeLessThan(8_000_000)
 })
 
-test('statements that nobody holds are given back: fifty thousand leave the memory as it was', () => {
-  const cjs = path.resolve(import.meta.dirname, '../../dist/cjs/better-sqlite3.cjs')
-  const script = `
-    const database = require(${JSON.stringify(cjs)})(':memory:')
-    const round = async () => {
-      for (let i = 0; i < 10000; i++) {
-        database.prepare('SELECT ?, ' + i).all(i)
-        if (i % 500 === 0) { gc(); await new Promise(setImmediate) }
-      }
-      gc(); await new Promise(setImmediate)
-      return process.memoryUsage().rss
-    }
-    ;(async () => {
-      await round()
-      const before = await round()
-      for (let i = 0; i < 3; i++) await round()
-      console.log((await round()) - before)
-    })()`
-  const grown = execFileSync(process.execPath, ['--expose-gc', '-e', script], { encoding: 'utf8' })
-  // Unfreed, 40,000 statements are over 100 MB.
-  expect(Number(grown)).toBeLessThan(30_000_000)
-})
-
 describe('a callback', () => {
   test('that throws has the very object come out, from functions, aggregates and tables', () => {
     const database = new Database(':memory:')

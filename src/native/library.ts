@@ -32,6 +32,8 @@ interface LibraryFunctions {
   rekey(database: number, key: Uint8Array): void
   /** 0: no statement; 1: more than one; else handle, read-only (0 or 1), columns, and each parameter's name. */
   prepare(database: number, sql: string, isPersistent: boolean): 0 | 1 | [number, number, number, ...(string | null)[]]
+  /** Finalizes the statement some time after `holder` was collected. */
+  watch(statement: number, holder: object): void
   finalize(statement: number): void
   configure(statement: number, safeIntegers: boolean, pluck: boolean): void
   columns(statement: number): (string | null)[]

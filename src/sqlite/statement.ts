@@ -162,11 +162,6 @@ export class PreparedStatement {
 // eslint-disable-next-line @typescript-eslint/unbound-method
 const { run, get, all, next } = library
 
-const forgotten = new FinalizationRegistry((prepared: PreparedStatement) => {
-  // A closed database has finalized it; a handle that stands for nothing is passed over.
-  library.finalize(prepared.handle)
-})
-
 /**
  * A prepared statement, made by `db.prepare(sql)`. `R` is what its rows are.
  *
@@ -182,7 +177,7 @@ export class Statement<R = unknown> {
       throw new TypeError('Statements can only be constructed by the db.prepare() method')
     }
     this.#prepared = prepared
-    forgotten.register(this, prepared)
+    library.watch(prepared.handle, this)
     Object.defineProperties(this, {
       reader: { value: prepared.returnsData, enumerable: true },
       readonly: { value: prepared.isReadOnly, enumerable: true },

@@ -43,6 +43,11 @@ impl<T> Handles<T> {
         i32::try_from(slot.generation << INDEX_BITS | index).ok()
     }
 
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     #[inline]
     pub(super) fn get(&mut self, handle: i32) -> Option<*mut T> {
         let handle = handle as u32;

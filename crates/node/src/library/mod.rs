@@ -46,6 +46,7 @@ const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
     (c"loadExtension", database::load_extension),
     (c"rekey", database::rekey),
     (c"prepare", statement::prepare),
+    (c"watch", statement::watch),
     (c"finalize", statement::finalize),
     (c"configure", statement::configure),
     (c"columns", statement::columns),

@@ -36,12 +36,21 @@ pub(super) struct Statement {
     pub(super) pluck: bool,
     /// Said by `next` when the rows before it have been handed out.
     pub(super) failure: Option<LibraryError>,
+    /// Weak: what JavaScript holds of the statement. Null before `watch`.
+    pub(super) holder: sys::napi_ref,
 }
+
+/// About what SQLite takes for a statement: the garbage collector is told, or it would see no reason to look for some.
+const STATEMENT_BYTES: i64 = 3 << 10;
+/// No search for statements that nobody holds before there are so many.
+const FEW_STATEMENTS: usize = 256;
 
 pub(super) struct State {
     pub(super) env: sys::napi_env,
     pub(super) databases: Handles<Database>,
     pub(super) statements: Handles<Statement>,
+    /// With so many statements those that nobody holds are looked for.
+    search_at: usize,
     pub(super) backups: Handles<Backup>,
     /// `(message, code) => SqliteError`.
     pub(super) make_error: sys::napi_ref,
@@ -56,6 +65,7 @@ impl State {
             env,
             databases: Handles::new(),
             statements: Handles::new(),
+            search_at: FEW_STATEMENTS,
             backups: Handles::new(),
             make_error: ptr::null_mut(),
             counters: ptr::null_mut(),
@@ -88,13 +98,62 @@ impl State {
         drop(self.databases.remove(handle));
     }
 
+    /// Keeps a new statement; `None` if there are too many.
+    ///
+    /// # Safety
+    /// The statement is prepared, and nothing of its database is running.
+    pub(super) unsafe fn keep_statement(&mut self, statement: Box<Statement>) -> Option<i32> {
+        if self.statements.len() >= self.search_at {
+            // SAFETY: the caller's contract.
+            unsafe { self.finalize_unheld(statement.database) };
+            self.search_at = FEW_STATEMENTS.max(2 * self.statements.len());
+        }
+        let handle = self.statements.insert(statement)?;
+        self.tell_collector(STATEMENT_BYTES);
+        Some(handle)
+    }
+
+    /// Finalizes the statements of a database whose holders were collected. Node-API would tell of each in a later turn of the event
+    /// loop, and a `FinalizationRegistry` too: a loop that prepares a million statements in one turn would run out of memory.
+    ///
+    /// # Safety
+    /// Nothing of the database is running.
+    unsafe fn finalize_unheld(&mut self, database: *mut Database) {
+        let env = self.env;
+        let is_unheld = |statement: &Statement| {
+            let mut holder = ptr::null_mut();
+            // SAFETY: the reference is the statement's, on this thread.
+            statement.database == database
+                && !statement.holder.is_null()
+                && unsafe { sys::napi_get_reference_value(env, statement.holder, &raw mut holder) }
+                    == sys::Status::napi_ok
+                && holder.is_null()
+        };
+        for statement in self.statements.find(is_unheld) {
+            // SAFETY: the caller's contract.
+            unsafe { self.finalize(statement) };
+        }
+    }
+
     /// # Safety
     /// The statement is not running.
     pub(super) unsafe fn finalize(&mut self, handle: i32) {
         if let Some(statement) = self.statements.remove(handle) {
-            // SAFETY: prepared by us, finalized once: the slot is empty now.
-            unsafe { ffi::sqlite3_finalize(statement.raw) };
+            // SAFETY: prepared by us, finalized once: the slot is empty now. The reference goes with it.
+            unsafe {
+                ffi::sqlite3_finalize(statement.raw);
+                if !statement.holder.is_null() {
+                    sys::napi_delete_reference(self.env, statement.holder);
+                }
+            }
+            self.tell_collector(-STATEMENT_BYTES);
         }
+    }
+
+    fn tell_collector(&self, bytes: i64) {
+        let mut _total = 0;
+        // SAFETY: `env` is current on this thread.
+        unsafe { sys::napi_adjust_external_memory(self.env, bytes, &raw mut _total) };
     }
 
     /// Throws a `SqliteError`, unless an exception is on its way already.

@@ -52,9 +52,10 @@ pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_call
                 safe_integers: false,
                 pluck: false,
                 failure: None,
+                holder: ptr::null_mut(),
             });
             let parameters = statement.parameters;
-            let Some(handle) = arguments.state().statements.insert(statement) else {
+            let Some(handle) = arguments.state().keep_statement(statement) else {
                 ffi::sqlite3_finalize(raw);
                 return arguments
                     .state()
@@ -119,6 +120,20 @@ unsafe fn name(env: sys::napi_env, name: *const c_char) -> sys::napi_value {
         } else {
             value::text(env, CStr::from_ptr(name).to_bytes())
         }
+    }
+}
+
+/// `(statement, holder)`: the statement is finalized some time after the holder was collected.
+pub(super) unsafe extern "C" fn watch(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found statement is prepared, and watched once.
+    unsafe {
+        call(env, info, |arguments| {
+            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+                return arguments.state().misuse();
+            };
+            sys::napi_create_reference(env, arguments.at(1), 0, &raw mut (*statement).holder);
+            ptr::null_mut()
+        })
     }
 }
 
