@@ -6,6 +6,7 @@ use super::batch::Write;
 use super::completion::RequestId;
 use super::operations::Operations;
 use super::options::Durability;
+use super::store::Suspicion;
 
 /// What concerns the whole database, done in its place among the writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum Job {
         id: RequestId,
         task: Task,
     },
+    /// Failing pages, of which redb is asked whether it uses them, while nothing is written.
+    Judge(Suspicion),
     Close {
         id: Option<RequestId>,
     },
@@ -38,6 +41,7 @@ impl Job {
     pub(super) const fn id(&self) -> Option<RequestId> {
         match self {
             Self::Write { id, .. } | Self::Task { id, .. } => Some(*id),
+            Self::Judge(_) => None,
             Self::Close { id } => *id,
         }
     }
@@ -50,7 +54,7 @@ impl Job {
                 operations,
                 durability: *durability,
             }),
-            Self::Task { .. } | Self::Close { .. } => None,
+            Self::Task { .. } | Self::Judge(_) | Self::Close { .. } => None,
         }
     }
 }
@@ -59,7 +63,7 @@ impl nimbus_threads::Job for Job {
     fn place(&self) -> Place {
         match self {
             Self::Write { .. } => Place::Shared,
-            Self::Task { .. } => Place::Alone,
+            Self::Task { .. } | Self::Judge(_) => Place::Alone,
             Self::Close { .. } => Place::Last,
         }
     }
@@ -67,7 +71,7 @@ impl nimbus_threads::Job for Job {
     fn bytes(&self) -> usize {
         match self {
             Self::Write { operations, .. } => operations.size(),
-            Self::Task { .. } | Self::Close { .. } => 0,
+            Self::Task { .. } | Self::Judge(_) | Self::Close { .. } => 0,
         }
     }
 }

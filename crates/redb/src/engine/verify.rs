@@ -23,7 +23,7 @@ use crate::sealed::{Damage, Found, SealedError, SealedFile, Tuning};
 /// As much as one read opens on several threads.
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 /// Of redb, while it looks at a file.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
