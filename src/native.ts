@@ -60,11 +60,10 @@ export {
   verifyRedb,
   verifySqlite,
   type EncryptedFile,
-  type Findings,
   type KeyCheck,
   type SealedFile,
 } from './native/rekey.js'
-export { copyRedb, copySqlite, type WorkOptions } from './native/work.js'
+export { copyRedb, copySqlite, type Findings, type VerifyOptions, type WorkOptions } from './native/work.js'
 export {
   callable,
   compileArrays,

@@ -81,3 +81,25 @@ export async function longWork(
     keepAlive.release()
   }
 }
+
+/** What an examination of every page found. */
+export interface Findings {
+  pages: number
+  logPages: number
+  /** Pages that are lost. */
+  damaged: readonly number[]
+  /** Pages that do not authenticate and are not missed. */
+  unreferenced: readonly number[]
+}
+
+export interface VerifyOptions extends WorkOptions {
+  /** At most so many are read in a second, on one thread, so that disk and processors are left to others; infinite: on all. */
+  bytesPerSecond: number
+}
+
+/** The findings of an examination. */
+export async function found(work: Promise<Addon.NativeFindings | undefined>): Promise<Findings> {
+  const findings = await work
+  if (findings === undefined) throw new TypeError('an examination ended without findings')
+  return findings
+}

@@ -149,7 +149,7 @@ fn at_rest(client: &Client) -> Verified {
         file_id: FILE,
         dek_generation: 1,
     };
-    verify(&copy, &key, &watch()).unwrap()
+    verify(&copy, &key, FASTEST, &watch()).unwrap()
 }
 
 #[test]
