@@ -179,15 +179,15 @@ describe.each(['sqlite', 'redb'])('a server of %s tenants', (provider) => {
 
   it('finds a tenant sound that is written, folded and grown meanwhile, every time', async () => {
     const { server } = await home()
-    let isDone = false
+    const writing = new AbortController()
     const writer = (async () => {
-      for (let round = 0; !isDone; round++) await write(server, 'one', 20)
+      while (!writing.signal.aborted) await write(server, 'one', 20)
     })()
     for (let run = 1; run <= 12; run++) {
       const state = await verified(server)
       expect(state.results.filter(({ outcome }) => outcome !== 'sound')).toEqual([])
     }
-    isDone = true
+    writing.abort()
     await writer
     expect((await server.stop()).code).toBe(0)
   })
