@@ -63,7 +63,8 @@ export {
   type KeyCheck,
   type SealedFile,
 } from './native/rekey.js'
-export { copyRedb, copySqlite, type Findings, type VerifyOptions, type WorkOptions } from './native/work.js'
+export { copyRedb, copySqlite } from './native/copy.js'
+export type { Findings, VerifyOptions, WorkOptions } from './native/work.js'
 export {
   callable,
   compileArrays,
