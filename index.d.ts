@@ -192,6 +192,14 @@ export declare class NativeKvStore {
   compact(id: number): void
   /** Reads everything and checks it. Snapshots must be closed; reads fail meanwhile. */
   check(id: number): void
+  /**
+   * Authenticates every page on a native thread while the store is used, at most so many bytes a second; the last event has the
+   * findings.
+   *
+   * Errors: `shutting_down`, `invalid_argument` for a plain file. Failures: `file_corrupt` for damage that no page is to blame
+   * for, `interrupted`, `shutting_down`, `io_error`.
+   */
+  verify(bytesPerSecond: number, onEvent: (event: NativeWorkEvent) => void): NativeWork
   /** Finishes what is queued and closes; snapshots too. */
   close(id: number): void
   /**
@@ -225,6 +233,14 @@ export declare class NativeStore {
   checkpoint(id: number): void
   /** Finishes what is queued, checkpoints and closes. */
   close(id: number): void
+  /**
+   * Authenticates every page and the log on a native thread while the store is used, at most so many bytes a second; the last
+   * event has the findings.
+   *
+   * Errors: `shutting_down`, `invalid_argument` for a plain file. Failures: `file_corrupt` for a damaged log, `interrupted`,
+   * `shutting_down`, `io_error`.
+   */
+  verify(bytesPerSecond: number, onEvent: (event: NativeWorkEvent) => void): NativeWork
   /** Counts since the store was opened. */
   stats(): NativeStoreStats
 }
@@ -745,15 +761,16 @@ export interface UnwrapOutcome {
  * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `key_wrong`, `interrupted`,
  * `not_permitted`, `io_error`.
  */
-export declare function verifyRedb(file: NativeRedbFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
+export declare function verifyRedb(file: NativeRedbFile, bytesPerSecond: number, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
- * Authenticates every page of a SQLCipher file at rest and of its log, and writes nothing; the last event has the findings.
+ * Authenticates every page of a SQLCipher file at rest and of its log, and writes nothing, at most so many bytes a second (infinite: on
+ * every processor); the last event has the findings.
  *
  * Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `interrupted`, `not_permitted`,
  * `io_error`.
  */
-export declare function verifySqlite(file: NativeDatabaseFile, onEvent: (event: NativeWorkEvent) => void): NativeWork
+export declare function verifySqlite(file: NativeDatabaseFile, bytesPerSecond: number, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
  * Overwrites the stack below the caller's frame, where functions that have returned may have left a key: Node's TLS passes what it

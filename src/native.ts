@@ -60,11 +60,11 @@ export {
   verifyRedb,
   verifySqlite,
   type EncryptedFile,
-  type Findings,
   type KeyCheck,
   type SealedFile,
 } from './native/rekey.js'
-export { copyRedb, copySqlite, type WorkOptions } from './native/work.js'
+export { copyRedb, copySqlite } from './native/copy.js'
+export type { Findings, VerifyOptions, WorkOptions } from './native/work.js'
 export {
   callable,
   compileArrays,

@@ -17,13 +17,17 @@ async function homeWithTenant(): Promise<Home> {
   return home
 }
 
+/** All but the control plane, which is told of the verification. */
+const databasesOf = (home: Home) =>
+  Object.fromEntries(Object.entries(snapshot(home.dataDir)).filter(([name]) => !name.includes('nimbus-control.db')))
+
 const verify = (home: Home, target: string, ...args: string[]) =>
   runNimbus(['encryption', 'verify', '--path', target, ...args], home.env)
 
 describe('nimbus encryption verify', () => {
-  it('finds every file of a directory and its backups whole, and one file alone, and writes nothing', async () => {
+  it('finds every file of a directory and its backups whole, and one file alone, and changes none of them', async () => {
     const home = await homeWithTenant()
-    const before = snapshot(home.dataDir)
+    const before = databasesOf(home)
     const { code, stdout, stderr } = await verify(home, home.dataDir, '--format', 'json')
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     const { results } = JSON.parse(stdout) as { results: { path: string; pages: number }[] }
@@ -34,7 +38,7 @@ describe('nimbus encryption verify', () => {
       expect(result.pages).toBeGreaterThan(5)
     }
     expect(await verify(home, path.join(home.dataDir, 'demo.sqlite3'))).toMatchObject({ code: 0 })
-    expect(snapshot(home.dataDir)).toEqual(before)
+    expect(databasesOf(home)).toEqual(before)
   })
 
   it('ends with 5 and names file and page when one is damaged, and when a file is plaintext', async () => {
@@ -52,10 +56,55 @@ describe('nimbus encryption verify', () => {
     expect(await verify(home, plain)).toMatchObject({ code: 5, stdout: expect.stringContaining('failed') as string })
   })
 
-  it('is refused while a server owns the directory, and without a path', async () => {
+  it('tells the control plane when, and what was found, for the next server to say', async () => {
+    const home = await homeWithTenant()
+    const file = path.join(home.dataDir, 'demo.sqlite3')
+    const statusOf = async () => {
+      const server = await startServer(home)
+      const { text } = await server.request('GET', '/debug/encryption/status')
+      const events = await server.request('GET', '/debug/encryption/events?limit=1')
+      await server.stop()
+      const { files } = JSON.parse(text) as { files: { path: string; verified_at: string; note?: string }[] }
+      const entry = files.find((known) => known.path === file)
+      return { newest: events.body.data[0], verified_at: entry?.verified_at ?? '', note: entry?.note }
+    }
+    // The change of the DEK that made the backup has read every page.
+    const rotated = await statusOf()
+    expect(await verify(home, home.dataDir)).toMatchObject({ code: 0, stderr: '' })
+    const whole = await statusOf()
+    expect(whole.verified_at > rotated.verified_at).toBe(true)
+    const bytes = readFileSync(file)
+    bytes.writeUInt8(bytes.readUInt8(4 * 4096 + 9) ^ 4, 4 * 4096 + 9)
+    writeFileSync(file, bytes)
+    expect(await verify(home, file)).toMatchObject({ code: 5, stderr: '' })
+    const newest = { event: 'defect_found', subject: 'db:sqlite:tenant:demo:demo.sqlite3', note: 'page 5 lost' }
+    expect(await statusOf()).toMatchObject({ verified_at: whole.verified_at, note: 'page 5 lost', newest })
+    bytes.writeUInt8(bytes.readUInt8(4 * 4096 + 9) ^ 4, 4 * 4096 + 9)
+    writeFileSync(file, bytes)
+    expect(await verify(home, file)).toMatchObject({ code: 0, stderr: '' })
+    const mended = await statusOf()
+    expect(mended.note).toBeUndefined()
+    expect(mended.verified_at > whole.verified_at).toBe(true)
+  })
+
+  it('says why it could not tell the control plane, whose result stands', async () => {
+    const home = await homeWithTenant()
+    const control = path.join(home.dataDir, 'nimbus-control.db')
+    const bytes = readFileSync(control)
+    bytes.fill(0, 2 * 4096, 32 * 4096)
+    writeFileSync(control, bytes)
+    const all = await verify(home, home.dataDir)
+    expect(all).toMatchObject({ code: 5, stdout: expect.stringContaining(`failed: ${control}`) as string })
+    expect(all.stderr).toContain(`the control plane was not told of this verification: ${control} is not whole itself`)
+    const one = await verify(home, path.join(home.dataDir, 'demo.sqlite3'))
+    expect(one.code).toBe(0)
+    expect(one.stderr).toContain('the control plane was not told of this verification: ')
+  })
+
+  it('is refused for a file in a directory that a server owns, and without a path', async () => {
     const home = await homeWithTenant()
     const server = await startServer(home)
-    expect(await verify(home, home.dataDir)).toMatchObject({ code: 6, stdout: '' })
+    expect(await verify(home, path.join(home.dataDir, 'demo.sqlite3'))).toMatchObject({ code: 6, stdout: '' })
     expect(await runNimbus(['encryption', 'verify'], home.env)).toMatchObject({ code: 2 })
     await server.stop()
   })

@@ -126,3 +126,48 @@ describe('a file that a start sees', () => {
     expect(await tellAfter([SEEN, now], SEEN)).toMatchObject({ warnings: [], told: [], note: undefined })
   })
 })
+
+describe('a file that was verified', () => {
+  const WHEN = expect.stringMatching(/^20\d\d-/) as string
+  const recorded = async () => {
+    const control = await openControlPlane({ directory: temporaryDirectory() })
+    onTestFinished(() => control.close())
+    await control.files.observe([SEEN], new Set())
+    return control
+  }
+
+  it('is said to be whole since then, or to have the defect that was found, which is told once', async () => {
+    const { files, events } = await recorded()
+    await files.verified(SUBJECT, SEEN, null)
+    const whole = files.annotate(status(SEEN))
+    expect(whole).toMatchObject({ verified_at: WHEN })
+    expect(whole.note).toBeUndefined()
+    const before = events.newest(100).length
+    for (const defect of ['page 5 lost', 'page 5 lost']) await files.verified(SUBJECT, SEEN, defect)
+    expect(files.annotate(status(SEEN))).toMatchObject({ verified_at: whole.verified_at, note: 'page 5 lost' })
+    expect(events.newest(100)).toHaveLength(before + 1)
+    expect(events.newest(1)).toMatchObject([{ event: 'defect_found', subject: SUBJECT, note: 'page 5 lost' }])
+    await files.verified(SUBJECT, SEEN, null)
+    expect(files.annotate(status(SEEN)).note).toBeUndefined()
+  })
+
+  it.each<[string, SeenFile, string | undefined]>([
+    ['another KEK', { ...SEEN, key_id: 'two' }, 'page 5 lost'],
+    ['another DEK, whose change has read every page', { ...SEEN, generation: '3', rotated_at: WEDNESDAY }, undefined],
+  ])('keeps a defect as long as the pages are those: %s', async (_what, later, note) => {
+    const { files } = await recorded()
+    await files.verified(SUBJECT, SEEN, 'page 5 lost')
+    await files.observe([later], new Set())
+    expect(files.annotate(status(later)).note).toBe(note)
+  })
+
+  it('is not said to be whole for another that was put back, nor is its backup', async () => {
+    const { files } = await recorded()
+    await files.verified(SUBJECT, { ...SEEN, created_at: MONDAY }, null)
+    await files.verified('db:sqlite:tenant:other:other.sqlite3', SEEN, null)
+    expect(files.annotate(status(SEEN)).verified_at).toBeNull()
+    await files.verified(SUBJECT, SEEN, 'page 5 lost')
+    const backup = { ...status({ ...SEEN, generation: '1' }), path: '/data/demo.sqlite3.bak' }
+    expect(files.annotate(backup)).toEqual(backup)
+  })
+})

@@ -19,6 +19,7 @@ async function held(directory: string): Promise<{ control: ControlPlane; letGo: 
         if (isHolding) await new Promise<void>((resolve) => void gates.push(resolve))
         await store.write(operations)
       },
+      verify: (options) => store.verify(options),
       close: () => store.close(),
       get stats() {
         return store.stats

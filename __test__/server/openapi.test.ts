@@ -46,6 +46,7 @@ describe('/openapi.json', () => {
       'get /api/tokens',
       'get /debug/encryption/events',
       'get /debug/encryption/status',
+      'get /debug/encryption/verify',
       'get /health',
       'get /metrics',
       'get /openapi.json',
@@ -56,6 +57,7 @@ describe('/openapi.json', () => {
       'post /api/tenants/{tenant}/query/paginated',
       'post /api/tenants/{tenant}/transaction',
       'post /api/tokens',
+      'post /debug/encryption/verify',
       'put /api/tenants/{tenant}/schema/{table}',
     ])
   })
@@ -121,6 +123,7 @@ describe('/openapi.json', () => {
     ]
     await checked('POST', '/api/tenants/demo/transaction', `${tenant}/transaction`, { operations })
     await checked('GET', '/debug/encryption/status', '/debug/encryption/status')
+    await checked('GET', '/debug/encryption/verify', '/debug/encryption/verify')
     await checked('DELETE', '/api/tenants/demo', tenant)
     const failure = await app.request('GET', '/nothing')
     validate({ $ref: '#/components/schemas/Failure' }, failure.body)

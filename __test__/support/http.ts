@@ -4,6 +4,7 @@ import type { AdmissionLimits } from '../../src/server/admission.js'
 import { createApp } from '../../src/server/app.js'
 import { postureOf } from '../../src/server/encryption-posture.js'
 import { createLogger } from '../../src/server/log.js'
+import { BackgroundVerification } from '../../src/server/verification.js'
 import { openControlPlane } from '../control/open.js'
 import { temporaryDirectory } from './directory.js'
 import { MemoryTenants } from './memory-tenants.js'
@@ -69,6 +70,13 @@ export async function startTestApp(limits?: AdmissionLimits): Promise<TestApp> {
     posture: postureOf({ encryption: undefined, tenantProvider: 'sqlite' }),
     tokens: { accepts: (token) => token === TOKEN, grantOf: (token) => control.tokens.grantOf(token) },
     control,
+    verification: new BackgroundVerification({
+      tenants,
+      control,
+      keys: undefined,
+      directories: [],
+      warn: (what) => (logged += what),
+    }),
     log: createLogger({ write: (line) => (logged += line) }),
     ...(limits !== undefined && { limits }),
   })

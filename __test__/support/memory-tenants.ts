@@ -11,6 +11,7 @@ import type {
   TenantStats,
   TenantStore,
 } from '../../src/tenants/contract.js'
+import type { Findings } from '../../src/native.js'
 import type { FileStatus } from '../../src/encryption/status.js'
 import type { JsonObject } from '../../src/tenants/json.js'
 import type { TableSchema } from '../../src/tenants/schema.js'
@@ -57,6 +58,10 @@ export class MemoryTenants implements TenantProvider {
     const store = this.#stores.get(parseTenantId(id))
     if (store === undefined) throw new NimbusError('tenant_not_found', `there is no tenant ${id}`)
     return store
+  }
+
+  async verify(): Promise<Findings> {
+    return { pages: 1, logPages: 0, damaged: [], unreferenced: [] }
   }
 
   async files(): Promise<FileStatus[]> {

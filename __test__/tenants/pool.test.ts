@@ -170,3 +170,38 @@ describe('a pool', () => {
     expect(pool.peek('a')).toBeUndefined()
   })
 })
+
+describe('a visit', () => {
+  it('closes after it what was opened for it, unless somebody has used it since', async () => {
+    const { pool, log } = makePool()
+    await pool.visit('a', async (thing) => {
+      expect(thing.isOpen).toBe(true)
+    })
+    await pool.evict('a')
+    expect(log).toEqual(['open a', 'close a'])
+    await pool.visit('b', () => pool.use('b', async () => undefined))
+    await pool.use('c', async () => undefined)
+    await pool.visit('c', async () => undefined)
+    expect(pool.peek('b')).toMatchObject({ id: 'b' })
+    expect(pool.peek('c')).toMatchObject({ id: 'c' })
+  })
+
+  it('keeps a thing from being closed to make room, but not from being evicted or opened anew', async () => {
+    const { pool, log } = makePool({ maxOpen: 2 })
+    const [entered, left] = [new Signal(), new Signal()]
+    const visit = pool.visit('a', async (thing) => {
+      entered.fire()
+      await left.fired
+      return thing.isOpen
+    })
+    await entered.fired
+    for (const id of ['b', 'c']) await pool.use(id, async () => undefined)
+    expect(log).toEqual(['open a', 'open b', 'close b', 'open c'])
+    const spent = await pool.use('a', async (thing) => thing)
+    spent.isSpent = true
+    expect(await pool.use('a', async (thing) => thing)).not.toBe(spent)
+    expect(log.slice(4)).toEqual(['close a', 'open a'])
+    left.fire()
+    expect(await visit).toBe(false)
+  })
+})

@@ -9,15 +9,14 @@ import { readAdminToken } from '../server/admin-token.js'
 const DEFAULT_URL = 'http://127.0.0.1:8080'
 const TIMEOUT_MS = 30_000
 
+export const URL_FLAG: FlagSpec = {
+  flag: '--url',
+  value: '<url>',
+  help: `The running server, also NIMBUS_URL; ${DEFAULT_URL} if neither is given. For a certificate of your own set NODE_EXTRA_CA_CERTS.`,
+}
+
 /** What every command takes that asks a server. */
-export const CLIENT_FLAGS: readonly FlagSpec[] = [
-  {
-    flag: '--url',
-    value: '<url>',
-    help: `The running server, also NIMBUS_URL; ${DEFAULT_URL} if neither is given. For a certificate of your own set NODE_EXTRA_CA_CERTS.`,
-  },
-  ...TOKEN_FLAGS,
-]
+export const CLIENT_FLAGS: readonly FlagSpec[] = [URL_FLAG, ...TOKEN_FLAGS]
 
 export class AdminClient {
   readonly #origin: string

@@ -1,23 +1,26 @@
-/** `nimbus encryption verify`: authenticates every page of files at rest, for a job that runs every night. */
+/** `nimbus encryption verify`: authenticates every page of files, for a job that runs every night. */
 import { stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { type FlagSpec, parseFlags } from '../config/flags.js'
 import { type CommandConfig, resolveEncryptionCommandConfig } from '../config/storage.js'
 import { type DatabaseFile, listDatabaseFiles, subjectOfName } from '../encryption/directory.js'
-import { holdDirectory, holdFile } from '../encryption/hold.js'
+import { type Held, holdDirectory, holdFile } from '../encryption/hold.js'
+import { isWhole, reportOf } from '../encryption/verify-report.js'
 import { type VerifyResult, verifyFiles } from '../encryption/verify.js'
-import { ERROR_CODES, fromSystemError } from '../errors.js'
+import { ERROR_CODES, NimbusError, fromSystemError } from '../errors.js'
 import { openKeyProvider } from '../keys/open.js'
-import type { Command } from './command.js'
+import type { KeyProvider } from '../keys/provider.js'
+import { URL_FLAG } from './admin-client.js'
+import type { Command, Context } from './command.js'
 import { interruptibly } from './interruption.js'
 import { ProgressDisplay } from './progress.js'
-import { type FileResult, printResults } from './results.js'
+import { printResults } from './results.js'
 import { refuseServerFlags } from './server-flags.js'
 import { required } from './subject-flags.js'
+import { recordVerification } from './verify-record.js'
+import { RATE_FLAG, verifyByServer } from './verify-by-server.js'
 
 const NAME = 'nimbus encryption verify'
-/** Of the pages that are named: the rest is counted. */
-const NAMED_PAGES = 20
 
 const FLAGS: readonly FlagSpec[] = [
   {
@@ -26,46 +29,60 @@ const FLAGS: readonly FlagSpec[] = [
     help: 'An encrypted database, or a directory: every database in it, and every backup.',
   },
 ]
+const SERVER_FLAGS: readonly FlagSpec[] = [URL_FLAG, RATE_FLAG]
 
 export const encryptionVerify: Command = {
   usage: '--path <path>',
   description:
-    'Authenticates every page of encrypted databases, and of the logs beside them, under the keys that their manifests hold; ' +
-    'writes nothing. Ends with 0 if all of them are whole, else with 5, and names the files and pages. Pages that a crash left ' +
-    'damaged and nothing uses are reported apart: they are no loss. A server that owns the directory has to be stopped, or a ' +
-    'copy to be verified.',
-  sections: [{ title: 'Options', flags: FLAGS }],
+    'Authenticates every page of encrypted databases, and of the logs beside them, under the keys that their manifests hold, and ' +
+    'changes none of them; the control plane keeps when it was done. Ends with 0 if all of them are whole, else with 5, and names ' +
+    'the files and pages. Pages that a crash left damaged and nothing uses are reported apart: they are no loss. A directory that a ' +
+    'server owns is verified by that server, which goes on serving; the command waits for it.',
+  sections: [
+    { title: 'Options', flags: FLAGS },
+    { title: 'For a directory that a server owns', flags: SERVER_FLAGS },
+  ],
   async run(argv, context) {
     refuseServerFlags(NAME, argv)
-    const flags = parseFlags(NAME, argv, FLAGS)
+    const flags = parseFlags(NAME, argv, [...FLAGS, ...SERVER_FLAGS])
     const path = resolve(required(NAME, flags, '--path'))
-    const config = resolveEncryptionCommandConfig(context.env)
     const isDirectory = await isDirectoryAt(path)
+    const config = resolveEncryptionCommandConfig(context.env)
     const directory = isDirectory ? path : dirname(path)
     const provider = await openKeyProvider(config.encryption, [config.dataDir, config.controlDataDir, directory])
-    const display = new ProgressDisplay(process.stderr)
     try {
-      const held = isDirectory ? holdDirectory(path) : holdFile(path)
-      try {
-        const files = isDirectory ? await filesOf(path) : [expectedOf(path, config)]
-        const results: VerifyResult[] = []
-        await interruptibly(async (signal) => {
-          for await (const result of verifyFiles(files, { provider, signal, onProgress: display.update })) {
-            results.push(result)
-          }
-        })
-        display.end()
-        printResults('encryption verify', results.map(resultOf), context)
-        const isWhole = results.every(({ outcome }) => outcome === 'sound' || outcome === 'empty')
-        return isWhole ? 0 : ERROR_CODES.file_corrupt.exitCode
-      } finally {
-        held.release()
-      }
+      const held = hold(path, isDirectory)
+      if (held instanceof NimbusError) return await verifyByServer(path, held, flags, context)
+      const files = isDirectory ? await filesOf(path) : [expectedOf(path, config)]
+      return await verifyAtRest(files, held, config, provider, context)
     } finally {
-      display.end()
       provider.close()
     }
   },
+}
+
+async function verifyAtRest(
+  files: readonly DatabaseFile[],
+  held: Held,
+  config: CommandConfig,
+  provider: KeyProvider,
+  context: Context,
+): Promise<number> {
+  const display = new ProgressDisplay(process.stderr)
+  const results: VerifyResult[] = []
+  try {
+    await interruptibly(async (signal) => {
+      for await (const result of verifyFiles(files, { provider, signal, onProgress: display.update })) {
+        results.push(result)
+      }
+    })
+  } finally {
+    display.end()
+    held.release()
+  }
+  printResults('encryption verify', results.map(reportOf), context)
+  await recordVerification(results, config, provider, context)
+  return results.every(isWhole) ? 0 : ERROR_CODES.file_corrupt.exitCode
 }
 
 async function isDirectoryAt(path: string): Promise<boolean> {
@@ -73,6 +90,17 @@ async function isDirectoryAt(path: string): Promise<boolean> {
     return (await stat(path)).isDirectory()
   } catch (error) {
     throw fromSystemError(error, 'look at', path)
+  }
+}
+
+/** Why not, if it is a directory that somebody else works on: a server can be asked. */
+function hold(path: string, isDirectory: boolean): Held | NimbusError {
+  if (!isDirectory) return holdFile(path)
+  try {
+    return holdDirectory(path)
+  } catch (error) {
+    if (error instanceof NimbusError && error.code === 'file_busy') return error
+    throw error
   }
 }
 
@@ -91,40 +119,4 @@ function expectedOf(path: string, { dataDir, controlDataDir }: CommandConfig): D
   const name = basename(path)
   const expected = subjectOfName(name, 'tenants') ?? subjectOfName(name, 'control_plane')
   return { path, expected: isServed ? expected : undefined }
-}
-
-interface Row extends FileResult {
-  readonly pages?: number
-  readonly log_pages?: number
-  readonly damaged_pages?: readonly number[]
-  readonly unreferenced_pages?: readonly number[]
-}
-
-function resultOf(result: VerifyResult): Row {
-  const { path, outcome } = result
-  if (result.outcome === 'empty') return { path, outcome, note: 'the cache is rebuilt from the remote primary' }
-  if (result.outcome === 'failed') {
-    const { message, remediation } = result.error
-    return { path, outcome, note: `${message}. ${remediation}` }
-  }
-  const { pages, logPages, damaged, unreferenced } = result.findings
-  const notes = [
-    damaged.length > 0 && `${named(damaged)} lost: restore the file and its manifest from the backup`,
-    unreferenced.length > 0 && `${named(unreferenced)} damaged, and nothing uses them: a crash leaves such pages`,
-  ].filter((note) => note !== false)
-  return {
-    path,
-    outcome,
-    pages,
-    log_pages: logPages,
-    damaged_pages: damaged,
-    unreferenced_pages: unreferenced,
-    ...(notes.length === 0 ? {} : { note: notes.join('; ') }),
-  }
-}
-
-function named(pages: readonly number[]): string {
-  const list = pages.slice(0, NAMED_PAGES).join(', ')
-  const rest = pages.length > NAMED_PAGES ? ` and ${String(pages.length - NAMED_PAGES)} more` : ''
-  return `${pages.length === 1 ? 'page' : 'pages'} ${list}${rest}`
 }

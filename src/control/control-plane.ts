@@ -2,6 +2,7 @@
 import { type FileStatus, openFileOf, readFileStatus } from '../encryption/status.js'
 import type { RotationEnd } from '../encryption/settle-rotation.js'
 import { describe } from '../keys/subject.js'
+import type { Findings, VerifyOptions } from '../native.js'
 import { EventLog } from './events.js'
 import { CONTROL_PLANE, type ControlFileOptions, createControlStore, findControlStore } from './file.js'
 import { FileRecords } from './files.js'
@@ -74,6 +75,11 @@ export class ControlPlane {
     const served = this.isEncrypted ? 'encrypted' : 'plaintext'
     const status = await readFileStatus(this.path, { expected: CONTROL_PLANE, served })
     return { ...status, open: openFileOf(this.#store.stats) }
+  }
+
+  /** Authenticates every page of its own file, which is encrypted, while it is used. */
+  verify(options: VerifyOptions): Promise<Findings> {
+    return this.#store.verify(options)
   }
 
   close(): Promise<void> {

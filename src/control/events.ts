@@ -23,6 +23,7 @@ const NAMES = [
   'kek_rotated',
   'rotation_settled',
   'older_file_put_back',
+  'defect_found',
   'start_refused',
   'token_created',
   'token_revoked',

@@ -1,7 +1,8 @@
 /** What was last seen of each encrypted file, so that an old file and its old manifest, put back together, do not pass for new. */
+import { basename } from 'node:path'
 import type { FileStatus, SeenFile } from '../encryption/status.js'
 import type { EventLog } from './events.js'
-import { type ControlStore, type Plan, isText, isTime, orNull, planOf, rowOf } from './store.js'
+import { type ControlStore, type Plan, isObject, isText, isTime, orNull, planOf, rowOf } from './store.js'
 
 export interface FileRecord {
   /** The highest generation of its DEK that was seen; a u64 in decimal. */
@@ -13,9 +14,11 @@ export interface FileRecord {
   readonly key_id: string | null
   /** When every page of it was last seen to authenticate, as far as that was told: the end of a change of the DEK has seen it. */
   readonly verified_at: string | null
+  /** What a verification since has found wrong with it. */
+  readonly defect: string | null
 }
 
-type Known = Omit<FileRecord, 'verified_at'>
+type Known = Omit<FileRecord, 'verified_at' | 'defect'>
 
 export class FileRecords {
   readonly #store: ControlStore
@@ -36,7 +39,9 @@ export class FileRecords {
   /** A file that this server has made; nothing if it is plain. */
   created({ subject, ...seen }: SeenFile): Plan[] {
     const found = knownOf(seen)
-    return subject === null || found === undefined ? [] : [this.#put(subject, { ...found, verified_at: null })]
+    return subject === null || found === undefined
+      ? []
+      : [this.#put(subject, { ...found, verified_at: null, defect: null })]
   }
 
   forget(subject: string): Plan {
@@ -68,10 +73,29 @@ export class FileRecords {
   annotate<Status extends FileStatus>(status: Status): Status {
     const known = status.subject === null ? undefined : this.#records.get(status.subject)
     if (status.subject === null || known === undefined) return status
+    // A backup or a migrated copy has the subject of the file that it was made from.
+    if (!status.subject.endsWith(`:${basename(status.path)}`)) return status
     const older = this.#putBack(status.subject, status)
+    const notes = [status.note, older, known.defect].filter((note) => typeof note === 'string')
     const verified = { ...status, verified_at: known.verified_at }
-    if (older === undefined) return verified
-    return { ...verified, note: status.note === undefined ? older : `${status.note}; ${older}` }
+    return notes.length === 0 ? verified : { ...verified, note: notes.join('; ') }
+  }
+
+  /**
+   * What a verification found of the file that bore the key of these times: nothing amiss, or a defect. Of another one, which was put
+   * back or has taken its place, the records say nothing.
+   */
+  async verified(
+    subject: string,
+    seen: Pick<SeenFile, 'created_at' | 'rotated_at'>,
+    defect: string | null,
+  ): Promise<void> {
+    await this.#store.commit(() => {
+      const known = this.#records.get(subject)
+      if (known === undefined || keyedAt(known) !== keyedAt(seen)) return []
+      if (defect === null) return [this.#put(subject, { ...known, verified_at: new Date().toISOString(), defect })]
+      return [this.#put(subject, { ...known, defect }), ...this.#events.recordOnce('defect_found', subject, defect)]
+    })
   }
 
   #putBack(subject: string, seen: Omit<SeenFile, 'subject'>): string | undefined {
@@ -90,14 +114,16 @@ export class FileRecords {
       return isDecrypted ? [this.forget(subject), this.#events.record('file_decrypted', subject)] : []
     }
     if (known === undefined) {
-      const record = this.#put(subject, { ...found, verified_at: found.rotated_at })
+      const record = this.#put(subject, { ...found, verified_at: found.rotated_at, defect: null })
       return isAdopted ? [record] : [record, this.#events.record('file_encrypted', subject)]
     }
     const change = changeOf(known, found)
     if (change === undefined) return []
-    const verifiedAt = change.event === 'kek_rotated' ? known.verified_at : found.rotated_at
+    // A change of the DEK has read every page; another KEK says nothing of the pages.
+    const { verified_at, defect } =
+      change.event === 'kek_rotated' ? known : { verified_at: found.rotated_at, defect: null }
     return [
-      this.#put(subject, { ...found, verified_at: verifiedAt }),
+      this.#put(subject, { ...found, verified_at, defect }),
       this.#events.record(change.event, subject, change.note),
     ]
   }
@@ -144,17 +170,21 @@ function putBack(known: Known, found: Known): string | undefined {
 }
 
 /** When its present DEK was made. Times of manifests have one form, which sorts as text. */
-function keyedAt({ created_at: createdAt, rotated_at: rotatedAt }: Known): string {
+function keyedAt(known: Pick<Known, 'created_at' | 'rotated_at'>): string
+function keyedAt(seen: Pick<SeenFile, 'created_at' | 'rotated_at'>): string | null
+function keyedAt({ created_at: createdAt, rotated_at: rotatedAt }: Pick<SeenFile, 'created_at' | 'rotated_at'>) {
   return rotatedAt ?? createdAt
 }
 
 function parseFile(value: unknown): FileRecord | undefined {
-  return rowOf<FileRecord>(value, {
+  // Rows from before verifications were recorded have no `defect`.
+  return rowOf<FileRecord>(isObject(value) ? { defect: null, ...value } : value, {
     generation: isGeneration,
     created_at: isTime,
     rotated_at: orNull(isTime),
     key_id: orNull(isText),
     verified_at: orNull(isTime),
+    defect: orNull(isText),
   })
 }
 

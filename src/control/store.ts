@@ -1,6 +1,6 @@
 /** The tables of the control plane, as bytes: what is read at the start, and how every change is committed. */
 import { NimbusError } from '../errors.js'
-import type { KvOperation, KvStore } from '../native.js'
+import type { Findings, KvOperation, KvStore, VerifyOptions } from '../native.js'
 
 export const LAYOUT_VERSION = 1
 
@@ -8,7 +8,7 @@ export const LAYOUT_VERSION = 1
 export type Table = 'nimbus' | 'tenants' | 'tokens' | 'files' | 'events'
 
 /** What the control plane needs of a key-value file. */
-export type ControlFile = Pick<KvStore, 'get' | 'snapshot' | 'write' | 'stats' | 'close'>
+export type ControlFile = Pick<KvStore, 'get' | 'snapshot' | 'write' | 'verify' | 'stats' | 'close'>
 
 /** A value of a table, or null to remove it. */
 export interface Change {
@@ -98,6 +98,10 @@ export class ControlStore {
       `the control plane ${this.path} has layout ${version}, which a newer nimbus wrote; this one reads ${LAYOUT_VERSION}`,
       { path: this.path, remediation: 'Start the version of nimbus that wrote it, or a newer one.' },
     )
+  }
+
+  verify(options: VerifyOptions): Promise<Findings> {
+    return this.#file.verify(options)
   }
 
   close(): Promise<void> {

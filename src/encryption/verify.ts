@@ -5,7 +5,7 @@ import { cipherOfProfile } from '../keys/profile.js'
 import type { KeyProvider } from '../keys/provider.js'
 import { type FileSubject, describe, servedName } from '../keys/subject.js'
 import { manifestPathOf, readManifest } from '../manifest/file.js'
-import { type Findings, type WorkOptions, verifyRedb, verifySqlite } from '../native.js'
+import { type Findings, type VerifyOptions, verifyRedb, verifySqlite } from '../native.js'
 import { bearsFileId, readFileHead } from './head.js'
 import type { LongWork } from './progress.js'
 import { manifestMissing, rotationPending } from './protect.js'
@@ -14,6 +14,8 @@ import { type Protected, unlockStored } from './unlock.js'
 
 export interface Verification extends LongWork {
   readonly provider: KeyProvider
+  /** As fast as disk and processors allow, if left out. */
+  readonly bytesPerSecond?: number | undefined
 }
 
 export interface FileToVerify {
@@ -50,7 +52,7 @@ export async function* verifyFiles(
 }
 
 async function verifyFile({ path, expected }: FileToVerify, verification: Verification): Promise<VerifyResult> {
-  const { provider, signal, onProgress } = verification
+  const { provider, signal, onProgress, bytesPerSecond } = verification
   const file = await opened(path, expected, provider)
   try {
     if (file.manifest.state === 'rotating') throw rotationPending(path)
@@ -70,6 +72,7 @@ async function verifyFile({ path, expected }: FileToVerify, verification: Verifi
       throw new NimbusError('file_corrupt', `file and manifest do not belong together: ${path}: ${what}`, { path })
     }
     const findings = await examine(file, {
+      bytesPerSecond: bytesPerSecond ?? Number.POSITIVE_INFINITY,
       signal,
       onProgress: onProgress && ((progress) => onProgress(path, progress)),
     })
@@ -92,7 +95,7 @@ async function opened(path: string, expected: FileSubject | undefined, provider:
   return unlockStored(path, stored, provider)
 }
 
-function examine({ path, manifest, dek }: Protected, options: WorkOptions): Promise<Findings> {
+function examine({ path, manifest, dek }: Protected, options: VerifyOptions): Promise<Findings> {
   const file = { path, manifest, slot: manifest.current, dek }
   return cipherOfProfile(manifest.profile) === 'sqlcipher'
     ? verifySqlite(underSqlcipher(file), options)

@@ -5,6 +5,7 @@ import { guard } from './failure.js'
 import type { Dek } from './keys.js'
 import { ABSENT, concatenate, lengthOf, split } from './packed.js'
 import { Requests } from './requests.js'
+import { type Findings, type VerifyOptions, found, longWork } from './work.js'
 
 export interface KvEncryption {
   dek: Dek
@@ -157,6 +158,14 @@ export class KvStore {
   async check(): Promise<{ sound: boolean; damagedFreePages: number[] }> {
     const { integrity } = await this.#requests.make((id) => this.#store.check(id))
     return integrity ?? { sound: false, damagedFreePages: [] }
+  }
+
+  /**
+   * Authenticates every page of a sealed file as it lies on the disk while the store is used. Writes wait only if a page fails, until
+   * redb has told whether it uses that page. Rejects with `file_corrupt` for damage that no page is to blame for.
+   */
+  verify({ bytesPerSecond, ...options }: VerifyOptions): Promise<Findings> {
+    return found(longWork(options, (onEvent) => this.#store.verify(bytesPerSecond, onEvent)))
   }
 
   /** Gives free space back; false if there was none. Snapshots must be closed; while it runs, reads fail with `file_busy`. */

@@ -3,7 +3,7 @@ import type * as Addon from '../../index.js'
 import { addon } from './addon.js'
 import type { KvEncryption } from './kv-store.js'
 import type { StoreEncryption } from './sqlite-store.js'
-import { OTHER_KEY, type WorkOptions, longWork } from './work.js'
+import { type Findings, OTHER_KEY, type VerifyOptions, type WorkOptions, found, longWork } from './work.js'
 
 export interface KeyCheck extends WorkOptions {
   everyPage: boolean
@@ -68,30 +68,20 @@ export async function sealOpens(
   return answers(longWork(options, (onEvent) => addon.sealOpens({ path, ...encryption }, everyPage, onEvent)))
 }
 
-/** What an examination of every page found. */
-export interface Findings {
-  pages: number
-  logPages: number
-  /** Pages that are lost. */
-  damaged: readonly number[]
-  /** Pages that do not authenticate and are not missed. */
-  unreferenced: readonly number[]
-}
-
 /** Authenticates every page of a SQLite file at rest, and of its log; writes nothing. */
-export function verifySqlite({ path, encryption }: EncryptedFile, options: WorkOptions): Promise<Findings> {
-  return found(longWork(options, (onEvent) => addon.verifySqlite({ path, ...encryption }, onEvent)))
+export function verifySqlite(
+  { path, encryption }: EncryptedFile,
+  { bytesPerSecond, ...options }: VerifyOptions,
+): Promise<Findings> {
+  return found(longWork(options, (onEvent) => addon.verifySqlite({ path, ...encryption }, bytesPerSecond, onEvent)))
 }
 
 /** Likewise of a sealed redb file. */
-export function verifyRedb({ path, encryption }: SealedFile, options: WorkOptions): Promise<Findings> {
-  return found(longWork(options, (onEvent) => addon.verifyRedb({ path, ...encryption }, onEvent)))
-}
-
-async function found(work: Promise<Addon.NativeFindings | undefined>): Promise<Findings> {
-  const findings = await work
-  if (findings === undefined) throw new TypeError('an examination ended without findings')
-  return findings
+export function verifyRedb(
+  { path, encryption }: SealedFile,
+  { bytesPerSecond, ...options }: VerifyOptions,
+): Promise<Findings> {
+  return found(longWork(options, (onEvent) => addon.verifyRedb({ path, ...encryption }, bytesPerSecond, onEvent)))
 }
 
 /** Copies a file in one step, mode 0600, durable when it resolves; what is at `to` is replaced. */

@@ -4,6 +4,7 @@ import { addon } from './addon.js'
 import { guard } from './failure.js'
 import type { Dek } from './keys.js'
 import { Requests } from './requests.js'
+import { type Findings, type VerifyOptions, found, longWork } from './work.js'
 
 export type SqlParameter = null | number | string | boolean | Uint8Array
 export type SqlValue = null | number | string | Uint8Array
@@ -113,6 +114,14 @@ export class SqliteStore {
   async close(): Promise<void> {
     this.#handOver()
     await this.#requests.make((id) => this.#store.close(id))
+  }
+
+  /**
+   * Authenticates every page of an encrypted file as it lies on the disk, and its log, while the store is used. Rejects with
+   * `file_corrupt` naming a log that is damaged, to which nothing is added from then on.
+   */
+  verify({ bytesPerSecond, ...options }: VerifyOptions): Promise<Findings> {
+    return found(longWork(options, (onEvent) => this.#store.verify(bytesPerSecond, onEvent)))
   }
 
   get stats(): StoreStats {

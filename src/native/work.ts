@@ -1,52 +1,12 @@
 /** Long work on whole files, on native threads: with progress, and told to stop by a signal. */
 import type * as Addon from '../../index.js'
-import { addon } from './addon.js'
 import { fromFailure, guard } from './failure.js'
-import type { KvEncryption } from './kv-store.js'
 import { keepAlive } from './requests.js'
-import type { StoreEncryption } from './sqlite-store.js'
-
-/** A SQLite file; without `encryption` it is plain. */
-export interface SqliteFile {
-  path: string
-  encryption?: StoreEncryption | undefined
-}
 
 export interface WorkOptions {
   /** Aborted: the work stops as soon as it can and rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   onProgress?: ((progress: { phase: string; doneBytes: number; totalBytes: number }) => void) | undefined
-}
-
-/**
- * Copies a SQLite database, from plain to encrypted or back, into a file that does not exist; its log is folded in before. With
- * `validate` both are read again and compared. Durable when it resolves; what is at the target after a failure is the
- * caller's to remove. Rejects with `data_missing`, `target_exists`, `file_busy`, `file_corrupt`, `disk_full`,
- * `data_dir_unwritable`, `io_error`, or `StatementError` for a schema that SQLite alone does not understand.
- */
-export async function copySqlite(
-  source: SqliteFile,
-  target: SqliteFile,
-  { validate, ...options }: WorkOptions & { validate: boolean },
-): Promise<void> {
-  const file = ({ path, encryption }: SqliteFile) => ({ path, ...encryption })
-  await longWork(options, (onEvent) => addon.copyDatabase(file(source), file(target), validate, onEvent))
-}
-
-/** A redb file; without `encryption` it is plain. */
-export interface RedbFile {
-  path: string
-  encryption?: KvEncryption | undefined
-}
-
-/** As `copySqlite`, for redb: every page as it is, whatever its tables are. The caller holds the locks of both files. */
-export async function copyRedb(
-  source: RedbFile,
-  target: RedbFile,
-  { validate, ...options }: WorkOptions & { validate: boolean },
-): Promise<void> {
-  const file = ({ path, encryption }: RedbFile) => ({ path, ...encryption })
-  await longWork(options, (onEvent) => addon.copyRedb(file(source), file(target), validate, onEvent))
 }
 
 /** What `longWork` rejects with when a file is under another key: an answer, not a failure. */
@@ -80,4 +40,26 @@ export async function longWork(
     if (cancel !== undefined) signal?.removeEventListener('abort', cancel)
     keepAlive.release()
   }
+}
+
+/** What an examination of every page found. */
+export interface Findings {
+  pages: number
+  logPages: number
+  /** Pages that are lost. */
+  damaged: readonly number[]
+  /** Pages that do not authenticate and are not missed. */
+  unreferenced: readonly number[]
+}
+
+export interface VerifyOptions extends WorkOptions {
+  /** At most so many are read in a second, on one thread, so that disk and processors are left to others; infinite: on all. */
+  bytesPerSecond: number
+}
+
+/** The findings of an examination. */
+export async function found(work: Promise<Addon.NativeFindings | undefined>): Promise<Findings> {
+  const findings = await work
+  if (findings === undefined) throw new TypeError('an examination ended without findings')
+  return findings
 }

@@ -23,14 +23,17 @@ import { addQueryRoutes } from './routes/queries.js'
 import { addTableSchemaRoutes } from './routes/table-schemas.js'
 import { addTenantRoutes } from './routes/tenants.js'
 import { addTransactionRoutes } from './routes/transactions.js'
+import { addVerificationRoutes } from './routes/verification.js'
 import { Turns } from './turns.js'
 import { compileValidator } from './validation.js'
+import type { BackgroundVerification } from './verification.js'
 
 export interface AppOptions {
   readonly tenants: TenantProvider
   readonly posture: EncryptionPosture
   readonly tokens: TokenAuthority
   readonly control: ControlRecords
+  readonly verification: Pick<BackgroundVerification, 'begin' | 'state'>
   readonly log: Logger
   readonly limits?: AdmissionLimits
   /** PEM texts; TLS 1.3 only. */
@@ -49,7 +52,8 @@ const MAX_CONNECTIONS = 8192
 const MAX_PATH_PART_CHARACTERS = 1024
 
 /** Does not listen yet. `close` finishes running requests, refuses new ones and closes connections. */
-export function createApp({ tenants, posture, tokens, control, log, limits = DEFAULT_LIMITS, tls }: AppOptions): App {
+export function createApp(options: AppOptions): App {
+  const { tenants, posture, tokens, control, verification, log, limits = DEFAULT_LIMITS, tls } = options
   const admission = new Admission(limits, () => tenants.stats().queuedBytes)
   const metrics = new Metrics()
   let stopping = false
@@ -99,6 +103,7 @@ export function createApp({ tenants, posture, tokens, control, log, limits = DEF
   addTableSchemaRoutes(app, tenants)
   addTransactionRoutes(app, tenants)
   addControlRoutes(app, control)
+  addVerificationRoutes(app, verification)
   const readings = () => readReadings(tenants, admission)
   addOperationRoutes(app, { tenants, posture, metrics, readings, description })
   return app

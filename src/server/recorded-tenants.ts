@@ -6,6 +6,7 @@ import type { TenantRecords } from '../control/tenants.js'
 import { type FileStatus, type SeenFile, readFileStatus } from '../encryption/status.js'
 import { NimbusError } from '../errors.js'
 import { type FileSubject, describe, parseTenantId, servedName } from '../keys/subject.js'
+import type { Findings, VerifyOptions } from '../native.js'
 import type {
   PageRequest,
   TenantInfo,
@@ -110,6 +111,10 @@ export class RecordedTenants implements TenantProvider {
     return this.#tenants.open(id)
   }
 
+  verify(id: string, options: VerifyOptions): Promise<Findings> {
+    return this.#tenants.verify(id, options)
+  }
+
   /** With those of lost tenants, and the control plane's own. */
   async files(): Promise<FileStatus[]> {
     const files = await this.#tenants.files()
@@ -197,7 +202,7 @@ const FAMILIES = {
 } as const satisfies Record<TenantProvider['name'], FileSubject['family'] | undefined>
 
 /** Whose file is a tenant's; those of external databases have none. */
-function subjectOf(provider: TenantProvider['name'], tenant: string): FileSubject | undefined {
+export function subjectOf(provider: TenantProvider['name'], tenant: string): FileSubject | undefined {
   const family = FAMILIES[provider]
   return family && { family, tenant }
 }

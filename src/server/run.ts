@@ -14,6 +14,7 @@ import type { App } from './app-types.js'
 import { postureOf } from './encryption-posture.js'
 import type { Logger } from './log.js'
 import { startTenants } from './start-tenants.js'
+import { BackgroundVerification } from './verification.js'
 
 export { createLogger, describeForLog } from './log.js'
 
@@ -100,7 +101,28 @@ async function startUp(
     accepts: (token: string) => tokens.accepts(token),
     grantOf: (token: string) => control.tokens.grantOf(token),
   }
-  const app = createApp({ tenants, posture: postureOf(config, keys), tokens: authority, control, log, tls })
+  const verification = new BackgroundVerification({
+    tenants,
+    control,
+    keys,
+    directories: [
+      { path: dataDir, holds: 'tenants' },
+      { path: controlDataDir, holds: 'control_plane' },
+    ],
+    warn: (what) => {
+      log.warn(what)
+    },
+  })
+  undo.push(() => verification.stop())
+  const app = createApp({
+    tenants,
+    posture: postureOf(config, keys),
+    tokens: authority,
+    control,
+    verification,
+    log,
+    tls,
+  })
   undo.push(() => closeWithin(app, GRACE_MS))
   return listen(app, config)
 }

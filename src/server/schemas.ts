@@ -31,6 +31,19 @@ export const PageQuery = Type.Object({ limit: Type.Optional(limit), after: Type.
 
 export const EventQuery = Type.Object({ limit: Type.Optional(limit) }, strict)
 
+export const VerifyQuery = Type.Object(
+  {
+    bytes_per_second: Type.Optional(
+      Type.Integer({ minimum: 65_536, default: 33_554_432, description: 'As fast as it may read.' }),
+    ),
+  },
+  strict,
+)
+export const VerificationQuery = Type.Object(
+  { after: Type.Optional(Type.Integer({ minimum: 0, default: 0, description: 'Leaves out so many results.' })) },
+  strict,
+)
+
 export const NewTenant = Type.Object({ id: Type.String() }, strict)
 export const NewDocument = Type.Object({ table: Type.String(), fields }, strict)
 export const DocumentPatch = Type.Object({ fields, if_version: Type.Optional(version) }, strict)
@@ -210,6 +223,45 @@ export const EncryptionStatus = Type.Object(
   },
   strict,
 )
+const pageNumbers = Type.Optional(Type.Array(Type.Integer({ minimum: 0 })))
+const VerifiedFile = Type.Object(
+  {
+    path: Type.String(),
+    outcome: oneOf(['sound', 'damaged', 'failed', 'empty']),
+    pages: Type.Optional(Type.Integer({ minimum: 0 })),
+    log_pages: Type.Optional(Type.Integer({ minimum: 0 })),
+    damaged_pages: pageNumbers,
+    unreferenced_pages: pageNumbers,
+    note: Type.Optional(Type.String()),
+  },
+  strict,
+)
+export const Verification = Type.Object(
+  {
+    run: Type.Integer({ minimum: 0, description: 'Which one since the server was started; 0 before the first.' }),
+    state: oneOf(['none', 'running', 'done', 'stopped']),
+    started_at: nullable(timestamp),
+    ended_at: nullable(timestamp),
+    directories: Type.Array(Type.String()),
+    bytes_per_second: nullable(Type.Integer({ minimum: 65_536 })),
+    files: Type.Integer({ minimum: 0 }),
+    files_done: Type.Integer({ minimum: 0 }),
+    failures: Type.Integer({ minimum: 0, description: 'Files that are not whole.' }),
+    current: nullable(
+      Type.Object(
+        {
+          path: Type.String(),
+          done_bytes: Type.Integer({ minimum: 0 }),
+          total_bytes: Type.Integer({ minimum: 0 }),
+        },
+        strict,
+      ),
+    ),
+    results: Type.Array(VerifiedFile, { description: 'At most 1,000; the others with a later `after`.' }),
+    has_more: Type.Boolean(),
+  },
+  strict,
+)
 export const Failure = Type.Object(
   {
     error: Type.Object(
@@ -261,5 +313,7 @@ export const NAMED_SCHEMAS: Readonly<Record<string, TSchema>> = {
   Health,
   FileEntry,
   EncryptionStatus,
+  VerifiedFile,
+  Verification,
   Failure,
 }

@@ -6,6 +6,7 @@
  * with an error have changed nothing, but for `io_error`, after which a write may or may not have happened.
  */
 import type { FileStatus, SeenFile } from '../encryption/status.js'
+import type { Findings, VerifyOptions } from '../native.js'
 import type { JsonObject } from './json.js'
 import type { Query, Selection } from './query.js'
 import type { TableSchema, TableSchemaInput } from './schema.js'
@@ -170,6 +171,15 @@ export interface TenantProvider {
 
   /** The tenant's documents; the object stays valid until the tenant is deleted. @throws `invalid_tenant_id`, `tenant_not_found` */
   open(id: string): TenantStore | Promise<TenantStore>
+
+  /**
+   * Authenticates every page of an encrypted tenant's file, as it lies on the disk, while the tenant is served. Deleting the tenant
+   * does not wait for it.
+   *
+   * @throws `invalid_tenant_id`, `tenant_not_found`, `encryption_not_configured` for a plain file; what opening it throws; what the
+   * signal was aborted with
+   */
+  verify(id: string, options: VerifyOptions): Promise<Findings>
 
   /** What is on the disk for each tenant, without opening a database file. */
   files(): Promise<FileStatus[]>

@@ -54,6 +54,7 @@ const controlPlane: ControlFileOptions = {
       get: (table, key) => store.get(table, key),
       snapshot: () => store.snapshot(),
       write: (operations) => step(() => store.write(operations)),
+      verify: (options) => store.verify(options),
       close: () => store.close(),
       stats: store.stats,
     }
@@ -69,6 +70,7 @@ const served: typeof sqlite = {
   delete: (id) => step(() => sqlite.delete(id)),
   list: (page) => sqlite.list(page),
   open: (id) => sqlite.open(id),
+  verify: (id, options) => sqlite.verify(id, options),
   files: () => sqlite.files(),
   stats: () => sqlite.stats(),
   close: () => sqlite.close(),

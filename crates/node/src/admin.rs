@@ -16,6 +16,9 @@ use crate::failure::{NativeFailure, throw};
 use crate::keys::{Dek, file_id_of};
 use crate::store::encryption_of;
 
+/// Said of a file without a key that is to be authenticated.
+pub const PLAIN: &str = "a plain file has nothing to authenticate";
+
 /// A database file and how it is encrypted; without DEK it is plain.
 #[napi(object, object_to_js = false)]
 pub struct NativeDatabaseFile<'env> {
@@ -196,6 +199,28 @@ pub fn begin_examination(
         let _ = callback.call(last, ThreadsafeFunctionCallMode::NonBlocking);
     });
     Ok(NativeWork { watch })
+}
+
+impl From<nimbus_sqlite::Verified> for NativeFindings {
+    fn from(found: nimbus_sqlite::Verified) -> Self {
+        Self {
+            pages: found.pages as f64,
+            log_pages: found.log_frames,
+            damaged: found.damaged,
+            unreferenced: found.unreferenced,
+        }
+    }
+}
+
+impl From<redb::Verified> for NativeFindings {
+    fn from(found: redb::Verified) -> Self {
+        Self {
+            pages: found.pages as f64,
+            log_pages: 0,
+            damaged: found.damaged,
+            unreferenced: found.unreferenced,
+        }
+    }
 }
 
 impl From<Progress> for NativeWorkEvent {

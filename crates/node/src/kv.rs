@@ -17,6 +17,7 @@ use nimbus_threads::pool;
 use self::values::{
     NativeKvCompletion, NativeKvOptions, NativeKvRange, NativeKvStats, NativeKvWrite, NativePacked, Request,
 };
+use crate::admin::{NativeWork, NativeWorkEvent, PLAIN, begin_examination};
 use crate::failure::{NativeFailure, throw};
 
 /// An open redb file, plain or sealed.
@@ -138,6 +139,25 @@ impl NativeKvStore {
     #[napi(catch_unwind)]
     pub fn check(&self, id: u32) {
         self.store.run(id, Task::Check);
+    }
+
+    /// Authenticates every page on a native thread while the store is used, at most so many bytes a second; the last event has the
+    /// findings.
+    ///
+    /// Errors: `shutting_down`, `invalid_argument` for a plain file. Failures: `file_corrupt` for damage that no page is to blame
+    /// for, `interrupted`, `shutting_down`, `io_error`.
+    #[napi(catch_unwind)]
+    pub fn verify(
+        &self,
+        env: Env,
+        bytes_per_second: f64,
+        #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+    ) -> napi::Result<NativeWork> {
+        let verification = self.store.verification().map_err(|error| throw(env, error))?;
+        let verification = verification.ok_or_else(|| throw(env, NativeFailure::invalid_argument(PLAIN)))?;
+        begin_examination(on_event, move |watch| {
+            Ok(Some(verification.run(bytes_per_second as u64, watch)?.into()))
+        })
     }
 
     /// Finishes what is queued and closes; snapshots too.

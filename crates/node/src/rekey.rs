@@ -12,7 +12,7 @@ use nimbus_redb::engine as redb;
 use nimbus_sqlite::{Encryption, Mode, OpenOptions};
 
 use crate::admin::{
-    NativeDatabaseFile, NativeFindings, NativeRedbFile, NativeWork, NativeWorkEvent, begin, begin_examination, copy_key,
+    NativeDatabaseFile, NativeRedbFile, NativeWork, NativeWorkEvent, begin, begin_examination, copy_key,
 };
 use crate::failure::{NativeFailure, throw};
 use crate::store::encryption_of;
@@ -127,7 +127,8 @@ pub fn seal_opens(
     })
 }
 
-/// Authenticates every page of a SQLCipher file at rest and of its log, and writes nothing; the last event has the findings.
+/// Authenticates every page of a SQLCipher file at rest and of its log, and writes nothing, at most so many bytes a second (infinite: on
+/// every processor); the last event has the findings.
 ///
 /// Errors: `closed_handle`, `invalid_argument`. Failures: `data_missing`, `file_corrupt`, `interrupted`, `not_permitted`,
 /// `io_error`.
@@ -135,18 +136,15 @@ pub fn seal_opens(
 pub fn verify_sqlite(
     env: Env,
     file: NativeDatabaseFile,
+    bytes_per_second: f64,
     #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
 ) -> napi::Result<NativeWork> {
     let encryption = encrypted(env, &file)?;
     let path = PathBuf::from(file.path);
     begin_examination(on_event, move |watch| {
-        let found = nimbus_sqlite::verify(&path, &encryption, watch)?;
-        Ok(Some(NativeFindings {
-            pages: found.pages as f64,
-            log_pages: found.log_frames,
-            damaged: found.damaged,
-            unreferenced: found.unreferenced,
-        }))
+        Ok(Some(
+            nimbus_sqlite::verify(&path, &encryption, bytes_per_second as u64, watch)?.into(),
+        ))
     })
 }
 
@@ -158,18 +156,13 @@ pub fn verify_sqlite(
 pub fn verify_redb(
     env: Env,
     file: NativeRedbFile,
+    bytes_per_second: f64,
     #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
 ) -> napi::Result<NativeWork> {
     let key = sealed(env, &file)?;
     let path = PathBuf::from(file.path);
     begin_examination(on_event, move |watch| {
-        let found = redb::verify(&path, &key, watch)?;
-        Ok(Some(NativeFindings {
-            pages: found.pages as f64,
-            log_pages: 0,
-            damaged: found.damaged,
-            unreferenced: found.unreferenced,
-        }))
+        Ok(Some(redb::verify(&path, &key, bytes_per_second as u64, watch)?.into()))
     })
 }
 

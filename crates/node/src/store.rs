@@ -9,6 +9,7 @@ use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use nimbus_sqlite::{Completion, Encryption, Mode, OpenOptions, Outcome, Profile, Step, StepResult, Store};
 
+use crate::admin::{NativeWork, NativeWorkEvent, PLAIN, begin_examination};
 use crate::failure::{NativeFailure, throw};
 use crate::keys::{Dek, file_id_of};
 use crate::value::{SqlValue, parameters, row};
@@ -182,6 +183,25 @@ impl NativeStore {
     #[napi(catch_unwind)]
     pub fn close(&self, id: u32) {
         self.store.close(id);
+    }
+
+    /// Authenticates every page and the log on a native thread while the store is used, at most so many bytes a second; the last
+    /// event has the findings.
+    ///
+    /// Errors: `shutting_down`, `invalid_argument` for a plain file. Failures: `file_corrupt` for a damaged log, `interrupted`,
+    /// `shutting_down`, `io_error`.
+    #[napi(catch_unwind)]
+    pub fn verify(
+        &self,
+        env: Env,
+        bytes_per_second: f64,
+        #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+    ) -> napi::Result<NativeWork> {
+        let verification = self.store.verification().map_err(|error| throw(env, error))?;
+        let verification = verification.ok_or_else(|| throw(env, NativeFailure::invalid_argument(PLAIN)))?;
+        begin_examination(on_event, move |watch| {
+            Ok(Some(verification.run(bytes_per_second as u64, watch)?.into()))
+        })
     }
 
     /// Counts since the store was opened.

@@ -47,17 +47,13 @@ impl Condition {
         self.log_frames.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the log may be added to and folded: true unless a page failed and `examine`, which is told how many frames
-    /// the log should have, then finds it damaged. Only the store's writer asks, between its transactions, so that the log
-    /// does not change meanwhile.
-    pub(crate) fn log_is_sound(
-        &self,
-        examine: impl FnOnce(u32) -> Result<bool, StoreError>,
-    ) -> Result<bool, StoreError> {
+    /// Whether the log may be added to and folded: true unless a page failed and `examine` then finds it damaged. Only the
+    /// store's writer asks, between its transactions, so that the log does not change meanwhile.
+    pub(crate) fn log_is_sound(&self, examine: impl FnOnce() -> Result<bool, StoreError>) -> Result<bool, StoreError> {
         let failures = self.failures.load(Ordering::SeqCst);
         let mut judgement = self.judgement.lock().unwrap_or_else(PoisonError::into_inner);
         if !judgement.log_is_damaged && judgement.at_failures != failures {
-            judgement.log_is_damaged = !examine(self.log_frames.load(Ordering::Relaxed))?;
+            judgement.log_is_damaged = !examine()?;
             judgement.at_failures = failures;
         }
         Ok(!judgement.log_is_damaged)

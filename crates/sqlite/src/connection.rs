@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions as FileOptions;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::defaults;
 use crate::error::StoreError;
 use crate::log::{Fold, Log};
 use crate::options::{Encryption, Mode, OpenOptions};
+use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
 use crate::statement::{self, Access};
 use crate::tamper::{self, Mark};
@@ -235,6 +236,35 @@ impl Connection {
         SideFiles::of(&self.inner).log
     }
 
+    /// The data file as it lies on the disk.
+    pub(crate) fn raw_file(&self) -> Result<RawFile<'_>, StoreError> {
+        RawFile::of(&self.inner).ok_or_else(|| StoreError::from_code(ffi::SQLITE_CANTOPEN, &self.path))
+    }
+
+    /// Pages that the database has as of its last commit.
+    pub(crate) fn database_pages(&mut self) -> Result<u32, StoreError> {
+        let [pages] = self.numbers("PRAGMA page_count", [0])?;
+        Ok(pages)
+    }
+
+    /// The frames of the log from which SQLite takes pages: those behind the last one that is in the data file already.
+    pub(crate) fn frames_taken(&mut self) -> Result<RangeInclusive<u32>, StoreError> {
+        let [last, folded] = self.numbers("PRAGMA wal_checkpoint(NOOP)", [1, 2])?;
+        Ok(folded + 1..=last)
+    }
+
+    fn numbers<const N: usize>(&mut self, sql: &str, columns: [usize; N]) -> Result<[u32; N], StoreError> {
+        let mut numbers = [0; N];
+        self.run(0, sql, &[], |row| {
+            numbers = columns.map(|column| match row.get(column) {
+                Some(&Value::Integer(number)) => u32::try_from(number).unwrap_or(0),
+                _ => 0,
+            });
+            ControlFlow::Continue(())
+        })?;
+        Ok(numbers)
+    }
+
     /// How the log should be folded now, if at all; said once.
     pub(crate) fn next_fold(&mut self) -> Option<Fold> {
         self.log.next_fold()
@@ -317,7 +347,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// A handle through which nothing has been read yet.
-fn open_handle(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
+pub(crate) fn open_handle(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
     // NO_MUTEX: each connection sits behind a mutex of ours. No URI: a path is a path, whatever characters it has.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if options.exclusive {

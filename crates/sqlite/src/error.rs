@@ -180,6 +180,15 @@ impl StoreError {
         }
     }
 
+    /// What a function of SQLite's own interface to files returned.
+    pub(crate) fn from_code(extended_code: i32, path: &Path) -> Self {
+        Self::from_sqlite(
+            rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None),
+            0,
+            path,
+        )
+    }
+
     /// What the system said when the data file was looked at or created.
     pub(crate) fn from_system(error: &io::Error, path: &Path) -> Self {
         let path = path.to_owned();

@@ -15,6 +15,8 @@
 //! | `condition`  | what a store's connections know together of damage to their file          |
 //! | `authorizer` | what SQL may not do to an open file                                      |
 //! | `store`      | one file: group commit, point reads, queries                             |
+//! | `store::verification` | every page of an open file, authenticated as it lies on the disk   |
+//! | `raw_file`   | the data file, read past SQLite's cache through SQLite's descriptor       |
 //! | `queue`      | what a store's writer has to do                                          |
 //! | `batch`      | many requests in one transaction, each standing or falling alone         |
 //! | `rekey`      | another key for a whole file, and which key a file is under              |
@@ -48,6 +50,7 @@ mod meter;
 mod options;
 mod provider;
 mod queue;
+mod raw_file;
 mod rekey;
 mod secret_memory;
 mod side_files;
@@ -66,6 +69,6 @@ pub use error::StoreError;
 pub use library::{LibraryConnection, LibraryError, LibraryKey, LibraryOptions, PageMark};
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
-pub use store::{Stats, Store};
+pub use store::{Stats, Store, Verification};
 pub use value::{Row, Value};
 pub use verify::{Verified, verify};

@@ -4,6 +4,7 @@ use nimbus_threads::Place;
 
 use crate::batch::Step;
 use crate::completion::RequestId;
+use crate::store::Suspicion;
 
 /// Jobs in order of arrival.
 pub(crate) type Queue = nimbus_threads::Queue<Job>;
@@ -18,6 +19,8 @@ pub(crate) enum Job {
     Checkpoint {
         id: RequestId,
     },
+    /// Pages of the data file to look at while nothing is written to it.
+    Judge(Suspicion),
     Close {
         id: Option<RequestId>,
     },
@@ -27,7 +30,7 @@ impl nimbus_threads::Job for Job {
     fn place(&self) -> Place {
         match self {
             Self::Write { .. } => Place::Shared,
-            Self::Checkpoint { .. } => Place::Alone,
+            Self::Checkpoint { .. } | Self::Judge(_) => Place::Alone,
             Self::Close { .. } => Place::Last,
         }
     }
@@ -35,7 +38,7 @@ impl nimbus_threads::Job for Job {
     fn bytes(&self) -> usize {
         match self {
             Self::Write { bytes, .. } => *bytes,
-            Self::Checkpoint { .. } | Self::Close { .. } => 0,
+            Self::Checkpoint { .. } | Self::Judge(_) | Self::Close { .. } => 0,
         }
     }
 }
@@ -44,6 +47,7 @@ impl Job {
     pub(crate) const fn id(&self) -> Option<RequestId> {
         match self {
             Self::Write { id, .. } | Self::Checkpoint { id } => Some(*id),
+            Self::Judge(_) => None,
             Self::Close { id } => *id,
         }
     }
@@ -51,7 +55,7 @@ impl Job {
     pub(crate) fn steps(&self) -> &[Step] {
         match self {
             Self::Write { steps, .. } => steps,
-            Self::Checkpoint { .. } | Self::Close { .. } => &[],
+            Self::Checkpoint { .. } | Self::Judge(_) | Self::Close { .. } => &[],
         }
     }
 }

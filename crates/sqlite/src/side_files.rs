@@ -4,15 +4,12 @@
 //! and POSIX drops a process's locks on a file as soon as it closes any descriptor of that file, so neither of these two is
 //! ever opened here. The data file's first page comes through SQLite's own descriptor.
 
-#![expect(
-    unsafe_code,
-    reason = "rusqlite shows neither the names of the side files nor the open file"
-)]
+#![expect(unsafe_code, reason = "rusqlite does not show the names of the side files")]
 
 use std::ffi::{CStr, OsStr, c_char};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::{io, ptr};
 
 use libsqlite3_sys as ffi;
 use nimbus_crypto::sqlcipher::FilePages;
@@ -20,10 +17,7 @@ use nimbus_crypto::sqlcipher::FilePages;
 use crate::error::StoreError;
 use crate::frames::{self, Verdict};
 use crate::journal;
-
-const PAGE_BYTES: usize = 4096;
-/// As SQLite's C functions take it.
-const PAGE_LENGTH: std::ffi::c_int = 4096;
+use crate::raw_file::RawFile;
 
 /// The names that SQLite itself made, which follow symbolic links of the data file.
 pub(crate) struct SideFiles {
@@ -57,7 +51,7 @@ impl SideFiles {
 
     /// Likewise of the journal alone.
     pub(crate) fn admit_journal(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<(), StoreError> {
-        match journal::is_harmless(&self.journal, pages, || first_page_of(connection)) {
+        match journal::is_harmless(&self.journal, pages, || RawFile::of(connection)?.first_page()) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::foreign(&self.journal)),
             Err(error) => Err(StoreError::from_reading(&error, &self.journal)),
@@ -75,26 +69,4 @@ unsafe fn path_of(name: *const c_char) -> PathBuf {
     // SAFETY: the caller's contract.
     let name = unsafe { CStr::from_ptr(name) };
     PathBuf::from(OsStr::from_bytes(name.to_bytes()))
-}
-
-/// The first page of the data file as it lies there, or `None` if the file is shorter or cannot be read.
-fn first_page_of(connection: &rusqlite::Connection) -> Option<Vec<u8>> {
-    let mut page = vec![0; PAGE_BYTES];
-    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-    // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open; its
-    // method table is set for as long as it is open ("sqlite3_io_methods"), and xRead fills 4096 bytes of `page`.
-    let code = unsafe {
-        let found = ffi::sqlite3_file_control(
-            connection.handle(),
-            c"main".as_ptr(),
-            ffi::SQLITE_FCNTL_FILE_POINTER,
-            (&raw mut file).cast(),
-        );
-        if found != ffi::SQLITE_OK {
-            return None;
-        }
-        let read = file.as_ref()?.pMethods.as_ref()?.xRead?;
-        read(file, page.as_mut_ptr().cast(), PAGE_LENGTH, 0)
-    };
-    (code == ffi::SQLITE_OK).then_some(page)
 }

@@ -6,6 +6,8 @@
 //! opened, so that only requests that touch the page fail. Only the writer folds the log, and only while it is sound
 //! ([`crate::condition`]).
 
+mod verification;
+
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -27,6 +29,9 @@ use crate::options::{Mode, OpenOptions};
 use crate::queue::{Job, Queue};
 use crate::side_files::examine_log;
 use crate::value::{Row, Value};
+
+pub(crate) use self::verification::Suspicion;
+pub use self::verification::Verification;
 
 /// Query connections that are kept for the next query.
 const QUERIES_KEPT: usize = 2;
@@ -229,6 +234,7 @@ impl Shared {
 
     fn refuse(&self, job: &Job) {
         let outcome = match job {
+            Job::Judge(suspicion) => return suspicion.answer(Err(self.closed())),
             Job::Close { .. } => Outcome::Done,
             Job::Write { .. } | Job::Checkpoint { .. } => Outcome::Failed(self.closed()),
         };
@@ -279,6 +285,10 @@ impl Shared {
             [Job::Checkpoint { id }] => {
                 let outcome = self.checkpoint_now().map_or_else(Outcome::Failed, |()| Outcome::Done);
                 vec![Completion { id: *id, outcome }]
+            }
+            [Job::Judge(suspicion)] => {
+                suspicion.answer(self.judge(suspicion));
+                Vec::new()
             }
             [Job::Close { id }] => {
                 self.close_now();
@@ -374,6 +384,17 @@ impl Shared {
         lock(&self.options).clone().ok_or_else(|| self.closed())
     }
 
+    /// How many frames the log has at least.
+    fn frames_expected(&self) -> Result<u32, StoreError> {
+        // Another process may have begun the log anew.
+        let is_ours_alone = self.options()?.exclusive;
+        Ok(if is_ours_alone {
+            self.condition.log_frames().load(Ordering::Relaxed)
+        } else {
+            0
+        })
+    }
+
     fn answer(&self, id: RequestId, outcome: Outcome) {
         (self.sink)(vec![Completion { id, outcome }]);
     }
@@ -391,11 +412,10 @@ impl Home for Shared {
     }
 
     fn require_sound_log(&self, writer: &Connection) -> Result<(), StoreError> {
-        let is_sound = self.condition.log_is_sound(|frames_known| {
+        let is_sound = self.condition.log_is_sound(|| {
             let options = self.options()?;
             let pages = options.encryption.as_ref().map(|encryption| encryption.file_pages());
-            // Another process may have begun the log anew.
-            let frames_expected = if options.exclusive { frames_known } else { 0 };
+            let frames_expected = self.frames_expected()?;
             let verdict = examine_log(&writer.log_path(), pages.as_ref())?;
             Ok(matches!(verdict, Verdict::Sound { frames } if frames >= frames_expected))
         })?;

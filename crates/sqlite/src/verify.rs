@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use nimbus_crypto::sqlcipher::FilePages;
-use nimbus_threads::Watch;
+use nimbus_threads::{Pace, Watch, exit};
 
 use crate::error::StoreError;
 use crate::frames::{self, Verdict};
@@ -42,12 +42,18 @@ pub struct Verified {
     pub unreferenced: Vec<u32>,
 }
 
-/// Authenticates a file that nobody has open. Neither the file nor what lies beside it is changed.
+/// Authenticates a file that nobody has open. Neither the file nor what lies beside it is changed. At most so many bytes are read in
+/// a second, on one thread; on every processor if that is [`u64::MAX`].
 ///
 /// # Errors
 /// [`StoreError::Foreign`] for a log or journal that was not written for this file; [`StoreError::Missing`],
 /// [`StoreError::Interrupted`], and those of the system.
-pub fn verify(path: &Path, encryption: &Encryption, watch: &Watch) -> Result<Verified, StoreError> {
+pub fn verify(
+    path: &Path,
+    encryption: &Encryption,
+    bytes_per_second: u64,
+    watch: &Watch,
+) -> Result<Verified, StoreError> {
     let from_system = |error| match std::io::Error::kind(&error) {
         std::io::ErrorKind::NotFound => StoreError::Missing { path: path.to_owned() },
         _ => StoreError::from_reading(&error, path),
@@ -71,7 +77,7 @@ pub fn verify(path: &Path, encryption: &Encryption, watch: &Watch) -> Result<Ver
         Verdict::Sound { frames } => frames,
         Verdict::Damaged => return Err(StoreError::foreign(&log)),
     };
-    let mut failed = failing_pages(&file, bytes, &pages, path, watch)?;
+    let mut failed = failing_pages(&file, bytes, &pages, path, bytes_per_second, watch)?;
     failed.retain(|page| !in_log.contains(page));
     let present = bytes / PAGE_BYTES_U64;
     let said = first.and_then(|first| database_pages_of(&pages.open_first(&first)?));
@@ -99,19 +105,21 @@ fn failing_pages(
     bytes: u64,
     pages: &FilePages,
     path: &Path,
+    bytes_per_second: u64,
     watch: &Watch,
 ) -> Result<Vec<u32>, StoreError> {
     let pieces = (bytes / PAGE_BYTES_U64).div_ceil(PIECE_PAGES);
     let next = AtomicU64::new(0);
     let work = || {
         let mut failed = Vec::new();
+        let mut pace = Pace::new(bytes_per_second);
         let mut piece = vec![0; PAGE_BYTES * usize::try_from(PIECE_PAGES).unwrap_or(1)];
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= pieces {
                 return Ok(failed);
             }
-            if watch.is_cancelled() {
+            if watch.is_cancelled() || exit::is_under_way() {
                 return Err(StoreError::Interrupted { path: path.to_owned() });
             }
             let at = index * PIECE_PAGES * PAGE_BYTES_U64;
@@ -127,9 +135,13 @@ fn failing_pages(
                     failed.push(number);
                 }
             }
+            pace.rest(length as u64, || watch.is_cancelled() || exit::is_under_way());
         }
     };
-    let threads = thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST_THREADS));
+    let threads = match bytes_per_second {
+        u64::MAX => thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST_THREADS)),
+        _ => 1,
+    };
     let mut failed = thread::scope(|scope| {
         // Where the system starts no thread, this one does it all.
         let others: Vec<_> = (1..threads)

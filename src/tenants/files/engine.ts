@@ -4,6 +4,7 @@ import type { OpenFile } from '../../encryption/status.js'
 import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
 import type { FileSubject, TenantFamily } from '../../keys/subject.js'
+import type { Findings, VerifyOptions } from '../../native.js'
 import type { TenantProvider, TenantStats } from '../contract.js'
 import type { OpenTenant } from '../open-tenant.js'
 
@@ -15,6 +16,8 @@ export interface ServedTenant extends OpenTenant {
   readonly stats: Omit<TenantStats, 'tenants' | 'openTenants'>
   /** What only the open handle knows of the file, of engines that know more than the disk shows. */
   readonly openFile?: OpenFile
+  /** Authenticates the file, which is encrypted, while it is used. @throws `shutting_down` if the tenant is closed under it */
+  verify(options: VerifyOptions): Promise<Findings>
   /** Finishes what is queued; `stats` may still be asked for afterwards. */
   close(): Promise<void>
 }

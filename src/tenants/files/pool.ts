@@ -16,12 +16,16 @@ interface Entry<T> {
   readonly opening: Promise<T>
   opened: T | undefined
   users: number
+  visitors: number
+  /** `NEVER_MS` of one that was opened for a visitor, and that nobody has used since. */
   lastUsedMs: number
   /** Set as soon as nobody may begin to use it any more. */
   closing: Promise<void> | undefined
 }
 
-/** Opens, shares and closes; what is opened is used only within `use`, so it is never closed under anybody. */
+const NEVER_MS = -Infinity
+
+/** Opens, shares and closes; what is opened is used only within `use`, so it is never closed under anybody but visitors. */
 export class Pool<T> {
   readonly #options: PoolOptions<T>
   readonly #entries = new Map<string, Entry<T>>()
@@ -54,13 +58,29 @@ export class Pool<T> {
 
   /** Runs `work` on the tenant, opening it if need be. @throws `shutting_down` after `close`, and what opening it throws */
   async use<R>(id: string, work: (opened: T) => Promise<R>): Promise<R> {
-    const entry = await this.#acquire(id)
+    const entry = await this.#acquire(id, 'users')
     try {
       return await work(await entry.opening)
     } finally {
       entry.users -= 1
       entry.lastUsedMs = performance.now()
-      if (isIdle(entry) && this.#isSpent(entry)) void this.#close(id, entry)
+      if (isUnused(entry) && this.#isSpent(entry)) void this.#close(id, entry)
+      this.#notifyReleased()
+    }
+  }
+
+  /**
+   * As `use`, for long work that no request waits for. It keeps the tenant from being closed to make room, and from nothing else:
+   * where it has to be opened anew or is evicted, it is closed under the work, which is to end by itself then. A tenant that was
+   * opened for it, and that nobody has used since, is closed after it.
+   */
+  async visit<R>(id: string, work: (opened: T) => Promise<R>): Promise<R> {
+    const entry = await this.#acquire(id, 'visitors')
+    try {
+      return await work(await entry.opening)
+    } finally {
+      entry.visitors -= 1
+      if (isIdle(entry) && (entry.lastUsedMs === NEVER_MS || this.#isSpent(entry))) void this.#close(id, entry)
       this.#notifyReleased()
     }
   }
@@ -81,25 +101,27 @@ export class Pool<T> {
     await Promise.all(Array.from(this.#entries.keys(), (id) => this.evict(id)))
   }
 
-  /** An entry with one more user. */
-  async #acquire(id: string): Promise<Entry<T>> {
+  /** An entry with one more user or visitor. */
+  async #acquire(id: string, as: 'users' | 'visitors'): Promise<Entry<T>> {
     for (;;) {
       if (this.#isClosed) throw new NimbusError('shutting_down', 'the server is stopping')
       const entry = this.#entries.get(id)
       if (entry?.closing !== undefined) await entry.closing
       else if (entry !== undefined && this.#isSpent(entry)) await this.#renew(id, entry)
-      else if (entry !== undefined) return joined(entry)
-      else if (this.#entries.size < this.#options.maxOpen) return joined(this.#open(id))
+      else if (entry !== undefined) return joined(entry, as)
+      else if (this.#entries.size < this.#options.maxOpen)
+        return joined(this.#open(id, as === 'users' ? performance.now() : NEVER_MS), as)
       else await this.#makeRoom()
     }
   }
 
-  #open(id: string): Entry<T> {
+  #open(id: string, lastUsedMs: number): Entry<T> {
     const entry: Entry<T> = {
       opening: this.#options.open(id),
       opened: undefined,
       users: 0,
-      lastUsedMs: performance.now(),
+      visitors: 0,
+      lastUsedMs,
       closing: undefined,
     }
     this.#entries.set(id, entry)
@@ -145,7 +167,7 @@ export class Pool<T> {
 
   /** Who only peeks is no user: what is spent by a peek may have nobody who leaves it. */
   #renew(id: string, entry: Entry<T>): Promise<void> {
-    return isIdle(entry) ? this.#close(id, entry) : this.#release()
+    return isUnused(entry) ? this.#close(id, entry) : this.#release()
   }
 
   #isSpent({ opened }: Entry<T>): boolean {
@@ -163,11 +185,15 @@ export class Pool<T> {
   }
 }
 
-function joined<T>(entry: Entry<T>): Entry<T> {
-  entry.users += 1
+function joined<T>(entry: Entry<T>, as: 'users' | 'visitors'): Entry<T> {
+  entry[as] += 1
   return entry
 }
 
-function isIdle<T>(entry: Entry<T>): boolean {
+function isUnused<T>(entry: Entry<T>): boolean {
   return entry.users === 0 && entry.opened !== undefined && entry.closing === undefined
+}
+
+function isIdle<T>(entry: Entry<T>): boolean {
+  return isUnused(entry) && entry.visitors === 0
 }

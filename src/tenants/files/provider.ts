@@ -7,7 +7,7 @@ import { NimbusError } from '../../errors.js'
 import type { Profile } from '../../keys/profile.js'
 import type { KeyProvider } from '../../keys/provider.js'
 import { isTenantId, parseTenantId } from '../../keys/subject.js'
-import { createDirectory } from '../../native.js'
+import { type Findings, type VerifyOptions, createDirectory } from '../../native.js'
 import type { PageRequest, TenantInfo, TenantPage, TenantProvider, TenantStats } from '../contract.js'
 import { decodeCursor, encodeCursor, invalidCursor } from '../cursor.js'
 import { Documents } from '../documents.js'
@@ -37,6 +37,8 @@ const MAX_OPEN_TENANTS = 256
 const IDLE_MS = 5 * 60_000
 const LIST_SHAPE = ['tenants']
 const READS_AT_A_TIME = 8
+/** A tenant whose requests meet damage is opened anew each time. */
+const VERIFY_ATTEMPTS = 5
 
 interface KnownTenant {
   readonly documents: Documents
@@ -124,6 +126,27 @@ export class FileProvider implements TenantProvider {
 
   open(id: string): Documents {
     return this.#known(parseTenantId(id)).documents
+  }
+
+  async verify(id: string, options: VerifyOptions): Promise<Findings> {
+    parseTenantId(id)
+    if (this.#encryption === undefined) {
+      throw new NimbusError(
+        'encryption_not_configured',
+        `tenant ${id} is not encrypted: there is nothing to authenticate`,
+      )
+    }
+    for (let left = VERIFY_ATTEMPTS; ; left--) {
+      this.#requireOpen()
+      this.#known(id)
+      try {
+        return await this.#pool.visit(id, (tenant) => tenant.verify(options))
+      } catch (error) {
+        options.signal?.throwIfAborted()
+        // Closed under the verification, because it was deleted or had to be opened anew.
+        if (!(error instanceof NimbusError) || error.code !== 'shutting_down' || left === 1) throw error
+      }
+    }
   }
 
   async files(): Promise<FileStatus[]> {

@@ -1,6 +1,6 @@
 /** One open tenant in a redb file: who waits for whom, and which errors come of what the file says. */
 import { type OpenFile, openFileOf } from '../../encryption/status.js'
-import type { KvStore } from '../../native.js'
+import type { Findings, KvStore, VerifyOptions } from '../../native.js'
 import type { Operation, OperationResult, StoredDocument } from '../contract.js'
 import { schemaOf } from '../documents.js'
 import type { ServedTenant } from '../files/engine.js'
@@ -64,6 +64,10 @@ export class RedbTenant implements ServedTenant {
 
   get openFile(): OpenFile {
     return openFileOf(this.#store.stats)
+  }
+
+  verify(options: VerifyOptions): Promise<Findings> {
+    return this.#store.verify(options)
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** One open tenant in a SQLite file: who waits for whom, and which errors come of what the file says. */
-import { type SqliteStore, StatementError, type StoreStats } from '../../native.js'
+import { type Findings, type SqliteStore, StatementError, type StoreStats, type VerifyOptions } from '../../native.js'
 import type { Operation, OperationResult, StoredDocument } from '../contract.js'
 import { schemaOf } from '../documents.js'
 import { IdGenerator, parseDocumentId } from '../ids.js'
@@ -45,6 +45,10 @@ export class SqliteTenant implements ServedTenant {
 
   get stats(): StoreStats {
     return this.store.stats
+  }
+
+  verify(options: VerifyOptions): Promise<Findings> {
+    return this.store.verify(options)
   }
 
   async close(): Promise<void> {

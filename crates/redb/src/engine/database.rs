@@ -60,6 +60,10 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    pub(super) const fn sealed(&self) -> Option<&Arc<SealedFile<File>>> {
+        self.sealed.as_ref()
+    }
+
     pub(super) fn stats(&self) -> Result<Stats, EngineError> {
         if let Some(sealed) = &self.sealed {
             let stats = sealed
@@ -157,6 +161,11 @@ impl Database {
     pub fn flush(&self) -> Result<(), EngineError> {
         self.eventual_commits.store(0, Ordering::Relaxed);
         self.begin(Durability::Immediate)?.commit()
+    }
+
+    /// Whether the last commits may not be durable yet.
+    pub(super) fn has_eventual_commits(&self) -> bool {
+        self.eventual_commits.load(Ordering::Relaxed) > 0
     }
 
     /// Moves pages to the front of the file and gives the rest back; whether anything moved. Needs every transaction and

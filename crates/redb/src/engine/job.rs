@@ -8,6 +8,7 @@ use super::batch::Write;
 use super::completion::{Outcome, RequestId};
 use super::operations::Operations;
 use super::options::Durability;
+use super::store::Suspicion;
 
 /// What concerns the whole database, done in its place among the writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) enum Asker {
     Request(RequestId),
     /// A thread waits for it. The channel has room for the one outcome.
     Thread(SyncSender<Outcome>),
-    /// Nobody: the store was dropped.
+    /// Nobody: the store was dropped, or it is told otherwise.
     Nobody,
 }
 
@@ -43,6 +44,8 @@ pub(super) enum Job {
         asker: Asker,
         task: Task,
     },
+    /// Failing pages, of which redb is asked whether it uses them, while nothing is written.
+    Judge(Suspicion),
     Close {
         asker: Asker,
     },
@@ -52,6 +55,7 @@ impl Job {
     pub(super) const fn asker(&self) -> &Asker {
         match self {
             Self::Write { asker, .. } | Self::Task { asker, .. } | Self::Close { asker } => asker,
+            Self::Judge(_) => &Asker::Nobody,
         }
     }
 
@@ -63,7 +67,7 @@ impl Job {
                 operations,
                 durability: *durability,
             }),
-            Self::Task { .. } | Self::Close { .. } => None,
+            Self::Task { .. } | Self::Judge(_) | Self::Close { .. } => None,
         }
     }
 }
@@ -72,7 +76,7 @@ impl nimbus_threads::Job for Job {
     fn place(&self) -> Place {
         match self {
             Self::Write { .. } => Place::Shared,
-            Self::Task { .. } => Place::Alone,
+            Self::Task { .. } | Self::Judge(_) => Place::Alone,
             Self::Close { .. } => Place::Last,
         }
     }
@@ -80,7 +84,7 @@ impl nimbus_threads::Job for Job {
     fn bytes(&self) -> usize {
         match self {
             Self::Write { operations, .. } => operations.size(),
-            Self::Task { .. } | Self::Close { .. } => 0,
+            Self::Task { .. } | Self::Judge(_) | Self::Close { .. } => 0,
         }
     }
 }

@@ -30,7 +30,7 @@ pub use packed::{ABSENT, Packed, split};
 pub use range::{Batch, Direction, Limit, Pair};
 pub use rotate::{ResealJob, key_opens, reseal};
 pub use snapshot::{ReadTable, Snapshot};
-pub use store::{Store, StoreStats};
+pub use store::{Store, StoreStats, Verification};
 pub use transaction::{Transaction, WriteTable};
 pub use verify::{Verified, verify};
 pub use view::{Range, View};

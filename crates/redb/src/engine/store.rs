@@ -4,6 +4,8 @@
 //! answers many. Reads run on whatever thread asks, on a [`View`] of the last commit that they share until the next one.
 //! A failure of the disk is final: everything later fails until the file is opened again.
 
+mod verification;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +24,9 @@ use super::operations::Operations;
 use super::options::{Durability, Options};
 use super::view::{Range, View};
 use crate::sealed::Reservation;
+
+pub(super) use self::verification::Suspicion;
+pub use self::verification::Verification;
 
 /// Counts since the store was opened, what waits now, and the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +241,8 @@ impl Shared {
         let mut queue = lock(&shared.queue);
         if queue.is_closed() {
             drop(queue);
-            let outcome = match job {
+            let outcome = match &job {
+                Job::Judge(suspicion) => return suspicion.answer(Err(shared.closed())),
                 Job::Close { .. } => Outcome::Done,
                 Job::Write { .. } | Job::Task { .. } => failed(shared.closed()),
             };
@@ -288,6 +294,10 @@ impl Shared {
     fn perform(&self, jobs: &[Job]) -> Vec<Outcome> {
         match jobs {
             [Job::Task { task, .. }] => vec![self.perform_task(*task)],
+            [Job::Judge(suspicion)] => {
+                suspicion.answer(self.uses_any(suspicion));
+                vec![Outcome::Done]
+            }
             [Job::Close { .. }] => vec![self.close_now()],
             writes => self.commit(writes),
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nimbus_threads::Watch;
+use nimbus_threads::{Pace, Watch, exit};
 
 use super::copy::CopyKey;
 use super::database::guarded;
@@ -23,7 +23,7 @@ use crate::sealed::{Damage, Found, SealedError, SealedFile, Tuning};
 /// As much as one read opens on several threads.
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 /// Of redb, while it looks at a file.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,18 +36,28 @@ pub struct Verified {
     pub unreferenced: Vec<u32>,
 }
 
-/// Authenticates a database that nobody has open: superblock, newest record, and every page that was ever written.
+/// Authenticates a database that nobody has open: superblock, newest record, and every page that was ever written. At most so many
+/// bytes are read in a second, on one thread; on every processor if that is [`u64::MAX`].
 ///
 /// # Errors
 /// Those of opening the file; [`EngineError::Interrupted`].
-pub fn verify(path: &Path, key: &CopyKey, watch: &Watch) -> Result<Verified, EngineError> {
+pub fn verify(path: &Path, key: &CopyKey, bytes_per_second: u64, watch: &Watch) -> Result<Verified, EngineError> {
     let of_sealed = |error| EngineError::from_sealed(error, path);
-    let sealed = open(path, key)?;
+    let tuning = match bytes_per_second {
+        u64::MAX => Tuning::default(),
+        _ => Tuning {
+            threads: 1,
+            ..Tuning::default()
+        },
+    };
+    let sealed = open(path, key, tuning)?;
+    let mut pace = Pace::new(bytes_per_second);
     let bytes = sealed.len();
+    let is_stopped = || watch.is_cancelled() || exit::is_under_way();
     let mut failed = Vec::new();
     let mut chunk = Vec::new();
     for offset in (0..bytes.div_ceil(CHUNK_BYTES)).map(|chunk| chunk * CHUNK_BYTES) {
-        if watch.is_cancelled() {
+        if is_stopped() {
             return Err(EngineError::Interrupted { path: path.to_owned() });
         }
         watch.report("verifying", offset, bytes);
@@ -62,6 +72,7 @@ pub fn verify(path: &Path, key: &CopyKey, watch: &Watch) -> Result<Verified, Eng
             }
             Err(error) => return Err(of_sealed(error)),
         }
+        pace.rest(length, is_stopped);
     }
     let (damaged, unreferenced) = if failed.is_empty() || are_free(path, key)? {
         (Vec::new(), failed)
@@ -92,7 +103,7 @@ fn find_failing(
 
 /// Whether redb reads all that it uses, and finds it in order.
 fn are_free(path: &Path, key: &CopyKey) -> Result<bool, EngineError> {
-    let backend = SealedBackend::new(Arc::new(open(path, key)?));
+    let backend = SealedBackend::new(Arc::new(open(path, key, Tuning::default())?));
     let mut builder = redb::Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     let checked = guarded(path, || {
@@ -109,7 +120,7 @@ fn are_free(path: &Path, key: &CopyKey) -> Result<bool, EngineError> {
     }
 }
 
-fn open(path: &Path, key: &CopyKey) -> Result<SealedFile<Overlay>, EngineError> {
+fn open(path: &Path, key: &CopyKey, tuning: Tuning) -> Result<SealedFile<Overlay>, EngineError> {
     let from_io = |error| EngineError::from_io(error, path);
     let file = File::open(path).map_err(from_io)?;
     let bytes = Disk::len(&file).map_err(from_io)?;
@@ -118,7 +129,7 @@ fn open(path: &Path, key: &CopyKey) -> Result<SealedFile<Overlay>, EngineError> 
         bytes: AtomicU64::new(bytes),
         written: RwLock::default(),
     };
-    let sealed = SealedFile::open(overlay, key.file_id, &key.dek, Tuning::default())
+    let sealed = SealedFile::open(overlay, key.file_id, &key.dek, tuning)
         .map_err(|error| EngineError::from_sealed(error, path))?;
     // redb would make a new database of a file without bytes.
     if sealed.is_empty() {

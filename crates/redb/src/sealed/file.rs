@@ -246,6 +246,14 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         pages::forget(self.number);
     }
 
+    pub(super) fn superblock(&self) -> Superblock {
+        Superblock {
+            file_id: self.identity.file_id,
+            dek_generation: self.identity.dek_generation,
+            layout: self.volume.layout,
+        }
+    }
+
     pub(super) fn check_range(&self, offset: u64, bytes: usize) -> Result<(), SealedError> {
         let bytes = bytes as u64;
         match offset.checked_add(bytes) {

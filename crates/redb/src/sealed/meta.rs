@@ -150,6 +150,27 @@ impl MetaCache {
         }
     }
 
+    /// The pages of `group` whose entries the disk does not hold, though they went home. The caller holds the commit lock, so that
+    /// none is on its way.
+    pub(super) fn lost_at_home<D: Disk>(&self, volume: &Volume<D>, group: u32) -> Result<Vec<u32>, SealedError> {
+        let shard = self.shared(group);
+        let Some(cached) = shard.blocks.get(&group).filter(|_| !self.dirty().contains(&group)) else {
+            return Ok(Vec::new());
+        };
+        let on_disk = match volume.read_meta(group) {
+            Ok(block) => Some(block),
+            Err(SealedError::Corrupt(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let is_lost = |page: &u32| {
+            let stored = on_disk.as_ref().map(|block| block.get(*page));
+            stored != Some(cached.block.get(*page))
+        };
+        Ok((group * GROUP_PAGES..=group * GROUP_PAGES + (GROUP_PAGES - 1))
+            .filter(is_lost)
+            .collect())
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         self.dirty().is_empty()
     }

@@ -14,6 +14,7 @@
 mod carry;
 mod commit;
 mod error;
+mod examine;
 mod file;
 mod meta;
 mod pages;

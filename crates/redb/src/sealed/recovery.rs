@@ -34,9 +34,7 @@ pub(super) struct Recovered {
 
 /// Reads the superblock, from either copy.
 pub(super) fn read_superblock<D: Disk>(disk: &D, dek: &Dek, expected: FileId) -> Result<FoundSuperblock, SealedError> {
-    let mut copies = [[0; BLOCK_BYTES]; 2];
-    disk.read_at(0, copies.as_flattened_mut())?;
-    let [first, second] = &copies;
+    let [first, second] = &read_superblock_copies(disk)?;
     let (found, damaged_at) = match Superblock::decode(first, dek, expected) {
         // Both copies are written with the same bytes.
         Ok(found) => (found, (first != second).then_some(BLOCK_BYTES_U64)),
@@ -52,6 +50,13 @@ pub(super) fn read_superblock<D: Disk>(disk: &D, dek: &Dek, expected: FileId) ->
         keys,
         damaged_copy,
     })
+}
+
+/// What lies where the superblock should, twice.
+pub(super) fn read_superblock_copies<D: Disk>(disk: &D) -> Result<[[u8; BLOCK_BYTES]; 2], SealedError> {
+    let mut copies = [[0; BLOCK_BYTES]; 2];
+    disk.read_at(0, copies.as_flattened_mut())?;
+    Ok(copies)
 }
 
 /// Finds the last commit.
@@ -101,7 +106,7 @@ pub(super) fn recover<D: Disk, P: Protocol>(
 }
 
 /// Every record in the ring, by epoch.
-fn read_ring<D: Disk>(volume: &Volume<D>) -> Result<BTreeMap<u64, SealedRecord>, SealedError> {
+pub(super) fn read_ring<D: Disk>(volume: &Volume<D>) -> Result<BTreeMap<u64, SealedRecord>, SealedError> {
     let layout = volume.layout;
     let mut ring = vec![0; layout.ring_blocks() as usize * BLOCK_BYTES];
     volume.read(layout.ring_offset(0), &mut ring)?;

@@ -1,0 +1,274 @@
+//! Authenticating a database while a store has it open and is used.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects by panicking"
+)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use nimbus_redb::engine::{
+    Completion, CopyKey, Durability, Encryption, EngineError, Mode, Operations, Options, Outcome, Store, Verified,
+    verify,
+};
+use nimbus_redb::{Damage, SealedError};
+use nimbus_test_support::fixed_dek;
+use nimbus_threads::Watch;
+use support::FILE;
+use tempfile::TempDir;
+
+const BLOCK: u64 = 4096;
+const RING_START: u64 = 2;
+const RING_BLOCKS: u64 = 30;
+const DATA_START: u64 = RING_START + RING_BLOCKS;
+const FASTEST: u64 = u64::MAX;
+
+struct Client {
+    store: Store,
+    path: PathBuf,
+    completions: Receiver<Completion>,
+    directory: TempDir,
+}
+
+fn client(sealed: bool) -> Client {
+    open(tempfile::tempdir().unwrap(), Mode::Create, sealed)
+}
+
+fn open(directory: TempDir, mode: Mode, sealed: bool) -> Client {
+    let path = directory.path().join("open.redb");
+    let dek = fixed_dek();
+    let options = Options {
+        path: path.clone(),
+        mode,
+        encryption: sealed.then_some(Encryption {
+            dek: &dek,
+            file_id: FILE,
+            dek_generation: 1,
+        }),
+        cache_bytes: 0,
+    };
+    let (sender, completions) = channel();
+    let sender = Mutex::new(sender);
+    let sink = Arc::new(move |batch: Vec<Completion>| {
+        for completion in batch {
+            sender.lock().unwrap().send(completion).unwrap_or_default();
+        }
+    });
+    let store = Store::open(&options, None, sink).unwrap();
+    Client {
+        store,
+        path,
+        completions,
+        directory,
+    }
+}
+
+impl Client {
+    fn put(&self, key: u32, value: &[u8]) -> Result<(), Arc<EngineError>> {
+        let key = key.to_be_bytes();
+        let layout = [0, 4, u32::try_from(value.len()).unwrap()];
+        let operations = Operations::unpack(
+            Vec::new(),
+            vec!["pairs".to_owned()],
+            &layout,
+            [&key[..], value].concat(),
+        )
+        .unwrap();
+        self.store.write(0, operations, Durability::Immediate);
+        self.wait()
+    }
+
+    fn close(&self) {
+        self.store.close(0);
+        self.wait().unwrap();
+    }
+
+    fn wait(&self) -> Result<(), Arc<EngineError>> {
+        match self.completions.recv().unwrap().outcome {
+            Outcome::Failed(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn verify(&self) -> Result<Verified, EngineError> {
+        let verification = self.store.verification().unwrap().expect("sealed");
+        verification.run(FASTEST, &watch())
+    }
+}
+
+/// A database of some groups, some of whose pages are free.
+fn filled() -> Client {
+    let client = client(true);
+    for key in 0..300 {
+        client.put(key % 150, &value(key)).unwrap();
+    }
+    for key in 0..60 {
+        client.put(key, b"short").unwrap();
+    }
+    // Opened anew, every entry is home, and the newest record lists no page whose loss would pass for a commit cut short.
+    client.close();
+    open(client.directory, Mode::Open, true)
+}
+
+fn value(key: u32) -> Vec<u8> {
+    key.to_be_bytes().repeat(500 + key as usize * 7 % 900)
+}
+
+fn watch() -> Arc<Watch> {
+    Arc::new(Watch::new(|_| {}))
+}
+
+fn read(path: &Path, offset: u64) -> u8 {
+    let mut byte = [0];
+    File::open(path).unwrap().read_exact_at(&mut byte, offset).unwrap();
+    byte[0]
+}
+
+/// In place, as a disk would: the store has the file open.
+fn flip(path: &Path, offset: u64) {
+    let byte = read(path, offset) ^ 1;
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[byte], offset).unwrap();
+}
+
+/// What is found in a copy of the file at rest.
+fn at_rest(client: &Client) -> Verified {
+    let copy = client.path.with_extension("copy");
+    fs::copy(&client.path, &copy).unwrap();
+    let key = CopyKey {
+        dek: Arc::new(fixed_dek()),
+        file_id: FILE,
+        dek_generation: 1,
+    };
+    verify(&copy, &key, FASTEST, &watch()).unwrap()
+}
+
+#[test]
+fn a_database_that_is_written_meanwhile_is_sound_every_time() {
+    let client = filled();
+    let done = AtomicBool::new(false);
+    let rounds: Vec<_> = (0..40)
+        .map(|_| client.store.verification().unwrap().expect("sealed"))
+        .collect();
+    std::thread::scope(|scope| {
+        let verifier = scope.spawn(|| {
+            for round in rounds {
+                let found = round.run(FASTEST, &watch());
+                done.store(found.is_err(), Ordering::Relaxed);
+                let found = found.unwrap();
+                assert_eq!((found.damaged, found.unreferenced), (vec![], vec![]));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        for key in 0.. {
+            if done.load(Ordering::Relaxed) {
+                break;
+            }
+            client.put(key % 400, &value(key)).unwrap();
+        }
+        verifier.join().unwrap();
+    });
+    client.close();
+}
+
+#[test]
+fn a_flipped_bit_in_any_page_is_found_as_it_is_at_rest_and_the_store_goes_on() {
+    let client = filled();
+    let pages = client.verify().unwrap().pages;
+    let (mut damaged, mut unreferenced) = (0, 0);
+    for page in (1..pages).step_by(5) {
+        let block = DATA_START + page / 128 * 129 + 1 + page % 128;
+        let offset = block * BLOCK + 40 + page * 13 % 4000;
+        if block * BLOCK >= fs::metadata(&client.path).unwrap().len() {
+            continue;
+        }
+        flip(&client.path, offset);
+        let found = client.verify().unwrap();
+        assert_eq!(found, at_rest(&client), "page {page}");
+        flip(&client.path, offset);
+        let page = vec![u32::try_from(page).unwrap()];
+        damaged += u32::from(found.damaged == page);
+        unreferenced += u32::from(found.unreferenced == page);
+    }
+    assert!(damaged > 10 && unreferenced > 3, "{damaged} {unreferenced}");
+    client.put(1, b"written").unwrap();
+    assert_eq!(client.verify().unwrap(), at_rest(&client));
+    client.close();
+}
+
+#[test]
+fn entries_that_are_no_longer_where_they_were_brought_are_damage_though_memory_has_them() {
+    let client = filled();
+    client.verify().unwrap();
+    let meta = (DATA_START + 129) * BLOCK;
+    let entry = 5;
+    flip(&client.path, meta + entry * 32 + 3);
+    let found = client.verify().unwrap();
+    let page = u32::try_from(128 + entry).unwrap();
+    assert!(found.damaged == [page] || found.unreferenced == [page], "{found:?}");
+    assert_eq!(found, at_rest(&client));
+}
+
+#[test]
+fn a_lost_record_or_superblock_is_an_error_that_says_so() {
+    let client = filled();
+    let whole = fs::read(&client.path).unwrap();
+    let file = File::options().write(true).open(&client.path).unwrap();
+    let refused = |what: &str| match client.verify() {
+        Err(EngineError::Corrupt { path, damage }) => {
+            assert_eq!(path, client.path);
+            damage
+        }
+        other => panic!("{what}: {other:?}"),
+    };
+    file.write_all_at(&vec![0; 30 * 4096], RING_START * BLOCK).unwrap();
+    assert!(matches!(refused("ring"), Damage::BrokenChain { .. }));
+    file.write_all_at(&whole, 0).unwrap();
+    flip(&client.path, 40);
+    client.verify().expect("the other copy is whole");
+    flip(&client.path, BLOCK + 40);
+    let damage = refused("superblock");
+    assert_eq!(
+        SealedError::from(damage).to_string(),
+        SealedError::from(Damage::Superblock).to_string()
+    );
+    file.write_all_at(&whole, 0).unwrap();
+    client.verify().unwrap();
+    client.close();
+}
+
+#[test]
+fn a_verification_says_how_far_it_is_and_stops_when_it_is_told_to_or_the_store_is_closed() {
+    let client = filled();
+    let stopped = watch();
+    stopped.cancel();
+    let verification = client.store.verification().unwrap().expect("sealed");
+    let error = verification.run(FASTEST, &stopped).unwrap_err();
+    assert!(matches!(error, EngineError::Interrupted { .. }), "{error}");
+
+    let verification = client.store.verification().unwrap().expect("sealed");
+    let (told, progress) = channel();
+    let watch = Arc::new(Watch::new(move |at| told.send(at).unwrap_or_default()));
+    let ended = std::thread::spawn(move || verification.run(1, &watch));
+    let first = progress.recv().unwrap();
+    assert_eq!((first.phase, first.done_bytes), ("verifying", 0));
+    assert!(first.total_bytes > 100 * BLOCK);
+    client.close();
+    let error = ended.join().unwrap().unwrap_err();
+    assert!(matches!(error, EngineError::Closed { .. }), "{error}");
+    assert!(matches!(client.store.verification(), Err(EngineError::Closed { .. })));
+}
+
+#[test]
+fn a_plain_database_has_nothing_to_authenticate() {
+    assert!(client(false).store.verification().unwrap().is_none());
+}
