@@ -18,6 +18,7 @@ const benchmarks = {
   'point-read': () => import('./server/point-read.mjs'),
   growth: () => import('./server/growth.mjs'),
   'cold-start': () => import('./cli/cold-start.mjs'),
+  'rotate-kek': () => import('./encryption-commands/rotate-kek.mjs'),
   kv: () => import('./kv/run.mjs'),
   library: () => import('./library/run.mjs'),
 }

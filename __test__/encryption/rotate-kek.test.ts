@@ -198,9 +198,9 @@ describe('a rotation of the KEK', () => {
     const full = new NimbusError('disk_full', 'no space left')
     const disk: Disk = {
       ...nativeDisk,
-      replaceFiles: ([first, second, third]) => {
+      replaceFiles: async ([first, second, third]) => {
         if (first === undefined || second === undefined || third === undefined) throw new Error('three files')
-        const [done] = nativeDisk.replaceFiles([second])
+        const [done] = await nativeDisk.replaceFiles([second])
         return [full, done, full]
       },
     }
@@ -209,6 +209,19 @@ describe('a rotation of the KEK', () => {
     expect(results[0]?.error).toBe(full)
     const again = await rotated(paths, { from: where.provider, to })
     expect(again.map(({ outcome }) => outcome)).toEqual(['rotated', 'skipped', 'rotated'])
+  })
+
+  it('counts every file of a batch as failed when the writing itself fails', async () => {
+    const where = await place()
+    const paths = await manyFiles(where, 2)
+    const disk: Disk = { ...nativeDisk, replaceFiles: () => Promise.reject(new NimbusError('io_error', 'no answer')) }
+    const to = await otherProvider(where)
+    const results = await rotated(paths, { from: where.provider, to, disk })
+    expect(results.map(({ outcome, error }) => [outcome, error?.code])).toEqual([
+      ['failed', 'io_error'],
+      ['failed', 'io_error'],
+    ])
+    expect(await opens(paths[0] ?? '', where, where.provider)).toBe(true)
   })
 
   it('stops between batches when it is told to', async () => {

@@ -88,8 +88,8 @@ export function verifyRedb({ path, encryption }: SealedFile, options: WorkOption
   return found(longWork(options, (onEvent) => addon.verifyRedb({ path, ...encryption }, onEvent)))
 }
 
-async function found(work: Promise<Addon.NativeFindings | undefined>): Promise<Findings> {
-  const findings = await work
+async function found(work: Promise<Addon.NativeWorkEvent>): Promise<Findings> {
+  const { findings } = await work
   if (findings === undefined) throw new TypeError('an examination ended without findings')
   return findings
 }

@@ -12,7 +12,7 @@ use nimbus_redb::engine as redb;
 use nimbus_sqlite::{Encryption, Mode, OpenOptions};
 
 use crate::admin::{
-    NativeDatabaseFile, NativeFindings, NativeRedbFile, NativeWork, NativeWorkEvent, begin, begin_examination, copy_key,
+    NativeDatabaseFile, NativeFindings, NativeRedbFile, NativeWork, NativeWorkEvent, begin, begin_telling, copy_key,
 };
 use crate::failure::{NativeFailure, throw};
 use crate::store::encryption_of;
@@ -139,14 +139,18 @@ pub fn verify_sqlite(
 ) -> napi::Result<NativeWork> {
     let encryption = encrypted(env, &file)?;
     let path = PathBuf::from(file.path);
-    begin_examination(on_event, move |watch| {
+    begin_telling(on_event, move |watch| {
         let found = nimbus_sqlite::verify(&path, &encryption, watch)?;
-        Ok(Some(NativeFindings {
+        let findings = NativeFindings {
             pages: found.pages as f64,
             log_pages: found.log_frames,
             damaged: found.damaged,
             unreferenced: found.unreferenced,
-        }))
+        };
+        Ok(NativeWorkEvent {
+            findings: Some(findings),
+            ..NativeWorkEvent::ended()
+        })
     })
 }
 
@@ -162,14 +166,18 @@ pub fn verify_redb(
 ) -> napi::Result<NativeWork> {
     let key = sealed(env, &file)?;
     let path = PathBuf::from(file.path);
-    begin_examination(on_event, move |watch| {
+    begin_telling(on_event, move |watch| {
         let found = redb::verify(&path, &key, watch)?;
-        Ok(Some(NativeFindings {
+        let findings = NativeFindings {
             pages: found.pages as f64,
             log_pages: 0,
             damaged: found.damaged,
             unreferenced: found.unreferenced,
-        }))
+        };
+        Ok(NativeWorkEvent {
+            findings: Some(findings),
+            ..NativeWorkEvent::ended()
+        })
     })
 }
 
