@@ -8,7 +8,8 @@ const kinds = { sqlite: makeSqlite, redb: makeRedb }
 export async function run() {
   const figures = []
   for (const [kind, make] of Object.entries(kinds)) {
-    for (const mebibytes of sizes) figures.push(await withWorkspace((workspace) => measure(workspace, kind, make, mebibytes)))
+    for (const mebibytes of sizes)
+      figures.push(await withWorkspace((workspace) => measure(workspace, kind, make, mebibytes)))
   }
   const commands = Object.keys(figures[0].peaks)
   return {

@@ -37,7 +37,11 @@ export async function run() {
         columns: ['how', 'median', 'as fast as the first'],
         rows: [
           [peer, milliseconds(median(results[peer])), ''],
-          ...ours.map((how) => [how, milliseconds(median(results[how])), ratio(medianRatio(results[peer], results[how]))]),
+          ...ours.map((how) => [
+            how,
+            milliseconds(median(results[how])),
+            ratio(medianRatio(results[peer], results[how])),
+          ]),
         ],
       })
     })
