@@ -68,7 +68,7 @@ describe.each([SQLITE, REDB])('a process killed in the life of $fileName', (form
   it('is all of these steps: one later, and nothing is killed', async () => {
     const where = await place(form)
     const child = await runChild(LIFE, [where.keyFile, where.file, String(steps.length + 1), 'before', 'create'])
-    expect(child).toMatchObject({ status: 0, stderr: '', stdout: 'created\ndeleting\ndeleted\nend\n' })
+    expect(child).toMatchObject({ status: 0, stderr: '', stdout: 'begun\ncreated\ndeleting\ndeleted\nend\n' })
   })
 
   it('and killed again at any point of settling, is settled by the start after that', async () => {

@@ -10,12 +10,12 @@ import type { KeyProvider } from '../../src/keys/provider.js'
 import { type Disk, nativeDisk, readManifest } from '../../src/manifest/file.js'
 import { ended, runChild, startChild } from '../support/child.js'
 import { rejectionOf } from '../support/failure.js'
+import { INSTANTS, INSTANTS_MS } from '../support/instants.js'
 import { FORMS, type Place, SQLITE, genuine, madeFile, namesIn, otherProvider, place } from './setup.js'
 
 const ROTATOR = new URL('./child/kek-rotator.ts', import.meta.url)
 const CHILDREN = 2
 const FILES = 6
-const KILLS = 20
 
 async function rotated(paths: readonly string[], rotation: Partial<KekRotation> & Pick<KekRotation, 'from' | 'to'>) {
   const results: KekResult[] = []
@@ -256,22 +256,26 @@ describe('a process killed while it rotates the KEK of many files', () => {
     },
   )
 
-  it('at any moment does the same', async () => {
-    const delays = Array.from({ length: KILLS }, (_, at) => at * 3)
-    const counts = await mapBounded(delays, CHILDREN, async (delayMs) => {
-      const where = await place()
-      const paths = await manyFiles(where, 50)
-      const to = await otherProvider(where)
-      const child = startChild(ROTATOR, [where.keyFile, keyFileOf(to), '0', 'before', ...paths])
-      child.stdout?.once('data', () => setTimeout(() => child.kill('SIGKILL'), delayMs))
-      await ended(child)
-      const isNew = await Promise.all(paths.map((file) => opens(file, where, to)))
-      const results = await rotated(paths, { from: where.provider, to })
-      expect(results.map(({ outcome }) => outcome)).toEqual(isNew.map((value) => (value ? 'skipped' : 'rotated')))
-      return isNew.filter(Boolean).length
-    })
-    expect(counts.length).toBe(KILLS)
-  }, 120_000)
+  it(
+    'at any moment does the same',
+    async () => {
+      const delays = Array.from({ length: INSTANTS }, (_, at) => (at * 60) / INSTANTS)
+      const counts = await mapBounded(delays, CHILDREN, async (delayMs) => {
+        const where = await place()
+        const paths = await manyFiles(where, 50)
+        const to = await otherProvider(where)
+        const child = startChild(ROTATOR, [where.keyFile, keyFileOf(to), '0', 'before', ...paths])
+        child.stdout?.once('data', () => setTimeout(() => child.kill('SIGKILL'), delayMs))
+        await ended(child)
+        const isNew = await Promise.all(paths.map((file) => opens(file, where, to)))
+        const results = await rotated(paths, { from: where.provider, to })
+        expect(results.map(({ outcome }) => outcome)).toEqual(isNew.map((value) => (value ? 'skipped' : 'rotated')))
+        return isNew.filter(Boolean).length
+      })
+      expect(counts.length).toBe(INSTANTS)
+    },
+    INSTANTS_MS,
+  )
 })
 
 function keyFileOf(provider: KeyProvider): string {

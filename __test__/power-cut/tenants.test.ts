@@ -24,7 +24,7 @@ it.each(['sqlite', 'redb'])(
     await done('POST', '/api/tenants/demo/documents', { table: 'notes', fields: { text: 'kept' } }, 201)
     recording.say('deletion asked')
     await done('DELETE', '/api/tenants/demo', undefined, 204)
-    await server.stop()
+    expect(await server.stop()).toMatchObject({ code: 0 })
 
     const keyProvider = await openMasterKeyFile(home.keyFile, [])
     onTestFinished(() => keyProvider.close())

@@ -87,7 +87,7 @@ export async function makeSqlite(path, mebibytes) {
 /** A plain redb database of about so many MiB: values of 1,000 random bytes. */
 export async function makeRedb(path, mebibytes) {
   const store = KvStore.open({ path, mode: 'create' })
-  const batches = Math.ceil((mebibytes * 700) / BATCH)
+  const batches = Math.ceil((mebibytes * 960) / BATCH)
   for (let batch = 0; batch < batches; batch++) {
     await store.write(
       Array.from({ length: BATCH }, (_, at) => ({
