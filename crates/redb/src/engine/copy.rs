@@ -27,7 +27,7 @@ use crate::sealed::{Identity, SealedFile, Tuning};
 
 const CHUNK_BYTES: u64 = 1024 * 1024;
 /// A commit of the sealed file, so that what it keeps in memory until then stays small.
-const COMMIT_BYTES: u64 = 16 * CHUNK_BYTES;
+const COMMIT_BYTES: u64 = 32 * CHUNK_BYTES;
 /// Of redb, while it looks at a file.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// What redb uses of page 0, and a sealed file keeps.

@@ -24,7 +24,7 @@ use crate::sealed::{Damage, Found, Identity, SealedError, SealedFile, Tuning};
 
 const CHUNK_BYTES: u64 = 1024 * 1024;
 /// A commit of the target, so that what it keeps in memory until then stays small.
-const COMMIT_BYTES: u64 = 16 * CHUNK_BYTES;
+const COMMIT_BYTES: u64 = 32 * CHUNK_BYTES;
 
 /// Which file becomes which. The caller holds the lock of the source.
 pub struct ResealJob {
