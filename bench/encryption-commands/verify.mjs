@@ -6,7 +6,7 @@ import { durationOf, makeRedb, makeSqlite, withWorkspace } from './workspace.mjs
 
 const rounds = 5
 const mebibytes = 256
-/** OpenSSL's command has no AES-256-GCM-SIV: `npm run bench -- aead` has. */
+/** OpenSSL's command has no AES-256-GCM-SIV, so redb has one peer only; `npm run bench -- aead` measures that cipher. */
 const files = [
   { kind: 'sqlite', make: makeSqlite, profile: 'sqlcipher-4-sha256', mac: 'sha256' },
   { kind: 'sqlite', make: makeSqlite, profile: 'sqlcipher-4', mac: 'sha512' },
@@ -38,7 +38,7 @@ export async function run() {
       )
       figures[profile] = { megabytes, ...results, ofSlowest: medianRatio(slowest, ours) }
       tables.push({
-        title: `${megabytes} MB of ${profile} (${rounds} rounds); verify from the disk is ${ratio(figures[profile].ofSlowest)} as fast as the slowest of its peers`,
+        title: `${megabytes} MB of ${profile} (${rounds} rounds)${mac ? `; verify from the disk is ${ratio(figures[profile].ofSlowest)} as fast as the slower of its peers` : ''}`,
         columns: ['how', 'median'],
         rows: Object.entries(results).map(([how, ms]) => [how, milliseconds(median(ms))]),
       })
