@@ -652,6 +652,8 @@ export interface NativeWorkEvent {
   failure?: NativeFailure
   /** What `verify` found. */
   findings?: NativeFindings
+  /** Of `replaceFiles`, in the order of the files: null for one that is durable, else what failed. */
+  failures?: Array<NativeFailure | undefined | null>
 }
 
 /** A write request. */
@@ -702,11 +704,11 @@ export declare function replaceFile(path: string, bytes: Uint8Array): void
 
 /**
  * Puts each file in its place in one step, mode 0600, all with one flush of the file system. No path is named twice.
- * Answers in order: null for one that is durable, else what failed; that file is then what it was.
+ * The last event has `failures`: null for a file that is durable, else why it is what it was.
  *
  * Failures: `disk_full`, `not_permitted`, `io_error`.
  */
-export declare function replaceFiles(files: Array<NativeReplacement>): Array<NativeFailure | undefined | null>
+export declare function replaceFiles(files: Array<NativeReplacement>, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
 /**
  * Seals every page of a redb file anew into the file that `next` names, under its DEK, file id and generation; what is there is

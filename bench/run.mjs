@@ -18,6 +18,11 @@ const benchmarks = {
   'point-read': () => import('./server/point-read.mjs'),
   growth: () => import('./server/growth.mjs'),
   'cold-start': () => import('./cli/cold-start.mjs'),
+  'rotate-kek': () => import('./encryption-commands/rotate-kek.mjs'),
+  migrate: () => import('./encryption-commands/migrate.mjs'),
+  rekey: () => import('./encryption-commands/rekey.mjs'),
+  verify: () => import('./encryption-commands/verify.mjs'),
+  'command-memory': () => import('./encryption-commands/memory.mjs'),
   kv: () => import('./kv/run.mjs'),
   library: () => import('./library/run.mjs'),
 }

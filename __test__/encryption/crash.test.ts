@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { checkProtected } from '../../src/encryption/check.js'
 import { mapBounded } from '../../src/encryption/bounded.js'
 import { runChild } from '../support/child.js'
+import { tableOf } from '../support/document.js'
 import type { Form } from './forms.js'
 import { type Place, REDB, SQLITE, namesIn, place } from './setup.js'
 
@@ -13,16 +14,15 @@ const momentsOf = (form: Form) =>
   form === SQLITE ? (['before', 'inside', 'after'] as const) : (['inside', 'after'] as const)
 const CHILDREN = 2
 
-/** Everything that the life of a file changes on the disk, in order; the kill comes at each. */
+const rowsOf = (title: string) => tableOf(title, 'stopped after').map(([step = '', , start = '']) => ({ step, start }))
+const CREATION = rowsOf('5.3')
+const DELETION = rowsOf('5.4')
+const EACH_BESIDE = 'each file beside removed'
+
+/** Everything that the life of a file changes on the disk, in order, as the document has it; the kill comes at each. */
 const stepsOf = (form: Form) => [
-  'manifest: creating',
-  ...(form === SQLITE ? ['data', 'wal'] : ['unpublished data', 'publish']),
-  'manifest: active',
-  'manifest: deleting',
-  'remove data',
-  ...form.sideFiles.map((suffix) => `remove ${suffix}`),
-  'remove manifest.tmp',
-  'remove manifest',
+  ...CREATION,
+  ...DELETION.flatMap((row) => (row.step === EACH_BESIDE ? form.sideFiles.map(() => row) : [row])),
 ]
 
 /** After a start: the file is served whole, or there is nothing left of it. */
@@ -43,21 +43,17 @@ async function settled({ dataDir, file, form, provider }: Place): Promise<'serve
 
 describe.each([SQLITE, REDB])('a process killed in the life of $fileName', (form) => {
   const steps = stepsOf(form)
-  const points = steps.flatMap((step, at) => momentsOf(form).map((moment) => ({ step, killAt: at + 1, moment })))
+  const points = steps.flatMap((row, at) => momentsOf(form).map((moment) => ({ ...row, killAt: at + 1, moment })))
 
   it('at any point leaves a state that the next start settles, and loses nothing that was acknowledged', async () => {
-    const outcomes = await mapBounded(points, CHILDREN, async ({ step, killAt, moment }) => {
+    const outcomes = await mapBounded(points, CHILDREN, async ({ step, start, killAt, moment }) => {
       const where = await place(form)
       const child = await runChild(LIFE, [where.keyFile, where.file, String(killAt), moment, 'create'])
       expect(child.stderr).toBe('')
       expect(child.signal, `${moment} ${step}`).toBe('SIGKILL')
-      const said = child.stdout.split('\n')
       const outcome = await settled(where)
-      // Acknowledged, and nobody asked for its deletion: then it is there. Deleted: then it is not.
-      const mustBeThere = said.includes('created') && step === 'manifest: deleting' && moment !== 'after'
-      const mustBeGone = killAt > steps.indexOf('manifest: deleting') + 1 || killAt <= steps.indexOf('manifest: active')
-      if (mustBeThere) expect(outcome, `${moment} ${step}`).toBe('served')
-      if (mustBeGone) expect(outcome, `${moment} ${step}`).toBe('nothing')
+      const left = moment === 'after' ? start : steps[killAt - 2]?.start
+      expect(outcome, `${moment} ${step}`).toBe(left === 'serves it' ? 'served' : 'nothing')
       expect(await settled(where)).toBe(outcome)
       return outcome
     })
@@ -68,15 +64,16 @@ describe.each([SQLITE, REDB])('a process killed in the life of $fileName', (form
   it('is all of these steps: one later, and nothing is killed', async () => {
     const where = await place(form)
     const child = await runChild(LIFE, [where.keyFile, where.file, String(steps.length + 1), 'before', 'create'])
-    expect(child).toMatchObject({ status: 0, stderr: '', stdout: 'created\ndeleting\ndeleted\nend\n' })
+    expect(child).toMatchObject({ status: 0, stderr: '', stdout: 'begun\ncreated\ndeleting\ndeleted\nend\n' })
   })
 
   it('and killed again at any point of settling, is settled by the start after that', async () => {
-    const removals = steps.slice(steps.indexOf('remove data'))
-    const leftBehind = (
-      form === SQLITE ? ['manifest: creating', 'wal', 'manifest: deleting'] : ['unpublished data', 'publish']
-    ).map((step) => steps.indexOf(step) + 1)
-    const again = removals.map((_, at) => at + 1)
+    const again = steps.slice(CREATION.length + 1).map((_, at) => at + 1)
+    const created = CREATION.map(({ step }) => step)
+    const leftBehind =
+      form === SQLITE
+        ? [created.indexOf('manifest created') + 1, created.indexOf('data made') + 1, CREATION.length + 1]
+        : [created.indexOf('data begun') + 1, created.indexOf('data made') + 1]
     for (const killAt of leftBehind) {
       const where = await place(form)
       await runChild(LIFE, [where.keyFile, where.file, String(killAt), 'after', 'create'])

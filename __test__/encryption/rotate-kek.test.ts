@@ -10,12 +10,12 @@ import type { KeyProvider } from '../../src/keys/provider.js'
 import { type Disk, nativeDisk, readManifest } from '../../src/manifest/file.js'
 import { ended, runChild, startChild } from '../support/child.js'
 import { rejectionOf } from '../support/failure.js'
+import { INSTANTS, INSTANTS_MS } from '../support/instants.js'
 import { FORMS, type Place, SQLITE, genuine, madeFile, namesIn, otherProvider, place } from './setup.js'
 
 const ROTATOR = new URL('./child/kek-rotator.ts', import.meta.url)
 const CHILDREN = 2
 const FILES = 6
-const KILLS = 20
 
 async function rotated(paths: readonly string[], rotation: Partial<KekRotation> & Pick<KekRotation, 'from' | 'to'>) {
   const results: KekResult[] = []
@@ -198,9 +198,9 @@ describe('a rotation of the KEK', () => {
     const full = new NimbusError('disk_full', 'no space left')
     const disk: Disk = {
       ...nativeDisk,
-      replaceFiles: ([first, second, third]) => {
+      replaceFiles: async ([first, second, third]) => {
         if (first === undefined || second === undefined || third === undefined) throw new Error('three files')
-        const [done] = nativeDisk.replaceFiles([second])
+        const [done] = await nativeDisk.replaceFiles([second])
         return [full, done, full]
       },
     }
@@ -209,6 +209,19 @@ describe('a rotation of the KEK', () => {
     expect(results[0]?.error).toBe(full)
     const again = await rotated(paths, { from: where.provider, to })
     expect(again.map(({ outcome }) => outcome)).toEqual(['rotated', 'skipped', 'rotated'])
+  })
+
+  it('counts every file of a batch as failed when the writing itself fails', async () => {
+    const where = await place()
+    const paths = await manyFiles(where, 2)
+    const disk: Disk = { ...nativeDisk, replaceFiles: () => Promise.reject(new NimbusError('io_error', 'no answer')) }
+    const to = await otherProvider(where)
+    const results = await rotated(paths, { from: where.provider, to, disk })
+    expect(results.map(({ outcome, error }) => [outcome, error?.code])).toEqual([
+      ['failed', 'io_error'],
+      ['failed', 'io_error'],
+    ])
+    expect(await opens(paths[0] ?? '', where, where.provider)).toBe(true)
   })
 
   it('stops between batches when it is told to', async () => {
@@ -243,22 +256,26 @@ describe('a process killed while it rotates the KEK of many files', () => {
     },
   )
 
-  it('at any moment does the same', async () => {
-    const delays = Array.from({ length: KILLS }, (_, at) => at * 3)
-    const counts = await mapBounded(delays, CHILDREN, async (delayMs) => {
-      const where = await place()
-      const paths = await manyFiles(where, 50)
-      const to = await otherProvider(where)
-      const child = startChild(ROTATOR, [where.keyFile, keyFileOf(to), '0', 'before', ...paths])
-      child.stdout?.once('data', () => setTimeout(() => child.kill('SIGKILL'), delayMs))
-      await ended(child)
-      const isNew = await Promise.all(paths.map((file) => opens(file, where, to)))
-      const results = await rotated(paths, { from: where.provider, to })
-      expect(results.map(({ outcome }) => outcome)).toEqual(isNew.map((value) => (value ? 'skipped' : 'rotated')))
-      return isNew.filter(Boolean).length
-    })
-    expect(counts.length).toBe(KILLS)
-  }, 120_000)
+  it(
+    'at any moment does the same',
+    async () => {
+      const delays = Array.from({ length: INSTANTS }, (_, at) => (at * 60) / INSTANTS)
+      const counts = await mapBounded(delays, CHILDREN, async (delayMs) => {
+        const where = await place()
+        const paths = await manyFiles(where, 50)
+        const to = await otherProvider(where)
+        const child = startChild(ROTATOR, [where.keyFile, keyFileOf(to), '0', 'before', ...paths])
+        child.stdout?.once('data', () => setTimeout(() => child.kill('SIGKILL'), delayMs))
+        await ended(child)
+        const isNew = await Promise.all(paths.map((file) => opens(file, where, to)))
+        const results = await rotated(paths, { from: where.provider, to })
+        expect(results.map(({ outcome }) => outcome)).toEqual(isNew.map((value) => (value ? 'skipped' : 'rotated')))
+        return isNew.filter(Boolean).length
+      })
+      expect(counts.length).toBe(INSTANTS)
+    },
+    INSTANTS_MS,
+  )
 })
 
 function keyFileOf(provider: KeyProvider): string {

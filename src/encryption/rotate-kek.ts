@@ -15,7 +15,7 @@ import type { DekBinding } from '../keys/binding.js'
 import type { KeyProvider, WrappedDek } from '../keys/provider.js'
 import { type Disk, manifestPathOf, nativeDisk, readManifest } from '../manifest/file.js'
 import { type Manifest, type SettledManifest, type StoredManifest, bindingOf } from '../manifest/manifest.js'
-import { type Dek, randomBytes } from '../native.js'
+import { type Dek, type FileReplacement, randomBytes } from '../native.js'
 import { mapBounded } from './bounded.js'
 import { manifestMissing, rotationPending, sealed } from './protect.js'
 import { settle } from './settle.js'
@@ -39,38 +39,55 @@ export interface KekResult {
   readonly error?: NimbusError
 }
 
-/** So many manifests, of 1 to 15 KB each, are in memory and flushed together: a flush also waits for what others write. */
-const BATCH = 2048
+/** So many manifests, of 1 to 15 KB each, are flushed together; as many more are wrapped meanwhile. */
+const BATCH = 1024
 /** A KMS is at the other end of a network, and counts requests. */
 const WRAPPED_AT_A_TIME = 16
 
 /**
- * Rotates the manifests of these data files, one result for each, in order, as batches are done. A file that fails is left as it
- * was and does not stop the rest.
+ * Rotates the manifests of these data files, one result for each, in order, as batches are done; while one is written, the next
+ * is wrapped. A file that fails is left as it was and does not stop the rest.
  *
  * @throws what `signal` was aborted with, between batches.
  */
 export async function* rotateKek(paths: readonly string[], rotation: KekRotation): AsyncGenerator<KekResult> {
-  for (let from = 0; from < paths.length; from += BATCH) {
+  const wrap = (from: number): Promise<Prepared[]> =>
+    mapBounded(paths.slice(from, from + BATCH), WRAPPED_AT_A_TIME, (path) => prepare(path, rotation))
+  let prepared: Prepared[] = []
+  for (let from = 0; from < paths.length + BATCH; from += BATCH) {
     rotation.signal?.throwIfAborted()
-    const batch = paths.slice(from, from + BATCH)
-    yield* write(await mapBounded(batch, WRAPPED_AT_A_TIME, (path) => prepare(path, rotation)), rotation)
+    // Neither rejects: the other would go on after the caller has given up the locks.
+    const [results, next] = await Promise.all([write(prepared, rotation), wrap(from)])
+    yield* results
+    prepared = next
   }
 }
 
 type Prepared = KekResult | { readonly path: string; readonly outcome: 'prepared'; readonly bytes: Uint8Array }
 
-function write(prepared: readonly Prepared[], { isDryRun, disk = nativeDisk }: KekRotation): KekResult[] {
+async function write(
+  prepared: readonly Prepared[],
+  { isDryRun, disk = nativeDisk }: KekRotation,
+): Promise<KekResult[]> {
   if (isDryRun) return prepared.map((result) => (result.outcome === 'prepared' ? checked(result.path) : result))
   const replacements = prepared.flatMap((result) =>
     result.outcome === 'prepared' ? [{ path: manifestPathOf(result.path), bytes: result.bytes }] : [],
   )
-  const failures = disk.replaceFiles(replacements)[Symbol.iterator]()
+  const failures = (await replace(replacements, disk))[Symbol.iterator]()
   return prepared.map((result) => {
     if (result.outcome !== 'prepared') return result
     const failure: Error | undefined = failures.next().value
     return failure === undefined ? { path: result.path, outcome: 'rotated' } : failed(result.path, failure)
   })
+}
+
+async function replace(files: FileReplacement[], disk: Disk): Promise<(Error | undefined)[]> {
+  if (files.length === 0) return []
+  try {
+    return await disk.replaceFiles(files)
+  } catch (error) {
+    return files.map(() => toNimbusError(error))
+  }
 }
 
 async function prepare(path: string, rotation: KekRotation): Promise<Prepared> {

@@ -21,7 +21,7 @@ export interface Disk {
   createFileExclusive(path: string, bytes: Uint8Array): boolean
   replaceFile(path: string, bytes: Uint8Array): void
   /** Each of them as `replaceFile` does it, and in their order what failed; one that fails does not hold up the others. */
-  replaceFiles(files: FileReplacement[]): (Error | undefined)[]
+  replaceFiles(files: FileReplacement[]): Promise<(Error | undefined)[]>
   /** `false` if there was no such file. */
   removeFileDurably(path: string): boolean
   /** What has that name is replaced. */

@@ -2,6 +2,7 @@
 import type * as Addon from '../../index.js'
 import { addon } from './addon.js'
 import { fromFailure, guard } from './failure.js'
+import { longWork } from './work.js'
 
 export type FileLock = Addon.FileLock
 
@@ -19,11 +20,13 @@ export const FileLock = {
 /** Puts `bytes` at `path` in one step, mode 0600, durable on return. The caller is the only writer of that path. */
 export const replaceFile = (path: string, bytes: Uint8Array): void => guard(() => addon.replaceFile(path, bytes))
 /**
- * As `replaceFile` for each of them, with one flush of the file system for all. In their order: `undefined` for a file that
- * is durable, else what failed; that file is then what it was, and the others are not held up.
+ * As `replaceFile` for each of them, with one flush of the file system for all, on another thread. In their order: `undefined`
+ * for a file that is durable, else what failed; that file is then what it was, and the others are not held up.
  */
-export const replaceFiles = (files: FileReplacement[]): (Error | undefined)[] =>
-  guard(() => addon.replaceFiles(files)).map((failure) => (failure ? fromFailure(failure) : undefined))
+export async function replaceFiles(files: FileReplacement[]): Promise<(Error | undefined)[]> {
+  const { failures = [] } = await longWork({}, (onEvent) => addon.replaceFiles(files, onEvent))
+  return failures.map((failure) => (failure ? fromFailure(failure) : undefined))
+}
 /** False if something is there already; of any number of processes that try at once exactly one gets true. */
 export const createFileExclusive = (path: string, bytes: Uint8Array): boolean =>
   guard(() => addon.createFileExclusive(path, bytes))

@@ -12,16 +12,16 @@ export interface WorkOptions {
 /** What `longWork` rejects with when a file is under another key: an answer, not a failure. */
 export const OTHER_KEY = new Error('the file is under another key')
 
-/** Work on a native thread, from its beginning to its last event. */
+/** Work on a native thread, from its beginning to its last event, which is the answer. */
 export async function longWork(
   { signal, onProgress }: WorkOptions,
   begin: (onEvent: (event: Addon.NativeWorkEvent) => void) => Addon.NativeWork,
-): Promise<Addon.NativeFindings | undefined> {
+): Promise<Addon.NativeWorkEvent> {
   signal?.throwIfAborted()
   keepAlive.hold()
   let cancel: (() => void) | undefined
   try {
-    const { failure, findings } = await new Promise<Addon.NativeWorkEvent>((resolve) => {
+    const last = await new Promise<Addon.NativeWorkEvent>((resolve) => {
       const work = guard(() =>
         begin((event) => {
           const { ended, phase = '', doneBytes = 0, totalBytes = 0 } = event
@@ -32,7 +32,8 @@ export async function longWork(
       cancel = () => work.cancel()
       signal?.addEventListener('abort', cancel)
     })
-    if (failure === undefined) return findings
+    const { failure } = last
+    if (failure === undefined) return last
     if (failure.code === 'interrupted') signal?.throwIfAborted()
     if (failure.code === 'other_key') throw OTHER_KEY
     throw fromFailure(failure)
@@ -58,8 +59,8 @@ export interface VerifyOptions extends WorkOptions {
 }
 
 /** The findings of an examination. */
-export async function found(work: Promise<Addon.NativeFindings | undefined>): Promise<Findings> {
-  const findings = await work
+export async function found(work: Promise<Addon.NativeWorkEvent>): Promise<Findings> {
+  const { findings } = await work
   if (findings === undefined) throw new TypeError('an examination ended without findings')
   return findings
 }

@@ -8,14 +8,14 @@ import { basename } from 'node:path'
 import { checkProtected } from '../../../src/encryption/check.js'
 import { rotateDek } from '../../../src/encryption/rotate-dek.js'
 import type { FileSubject } from '../../../src/keys/subject.js'
-import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
 import { DEMO, FORMS } from '../forms.js'
 import { type Moment, mortalDisk } from './mortal-disk.js'
+import { openKeys } from './keys.js'
 
 const [keyFile = '', file = '', killAt = '', moment = '', what = ''] = process.argv.slice(2)
 const disk = mortalDisk(Number(killAt), moment as Moment)
 const { engine } = disk
-const provider = await openMasterKeyFile(keyFile, [])
+const provider = await openKeys(keyFile)
 const named = FORMS.find(({ fileName }) => basename(file) === fileName)?.subject ?? DEMO
 const subject: FileSubject = what === 'rotate-cache' ? { family: 'libsql_cache', tenant: 'demo' } : named
 

@@ -3,13 +3,15 @@
  *
  *     exporter.ts <key file> <source> <target> <where>     where: a phase of the copy, or before | after its publication
  */
+import { writeSync } from 'node:fs'
 import { exportPlaintext } from '../../../src/encryption/export.js'
-import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
 import { publishFile, removeFileDurably, replaceFile } from '../../../src/native.js'
+import { openKeys } from './keys.js'
 
 const [keyFile = '', source = '', target = '', where = ''] = process.argv.slice(2)
 const die = (): void => void process.kill(process.pid, 'SIGKILL')
-const keys = await openMasterKeyFile(keyFile, [])
+const keys = await openKeys(keyFile)
+writeSync(1, 'begun\n')
 await exportPlaintext(
   {
     source,

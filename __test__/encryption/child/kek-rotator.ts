@@ -4,12 +4,12 @@
  *     kek-rotator.ts <old key> <new key> <kill at> <moment> <file>...
  */
 import { rotateKek } from '../../../src/encryption/rotate-kek.js'
-import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
 import { type Moment, mortalDisk } from './mortal-disk.js'
+import { openKeys } from './keys.js'
 
 const [oldKey = '', newKey = '', killAt = '', moment = '', ...paths] = process.argv.slice(2)
-const from = await openMasterKeyFile(oldKey, [])
-const to = await openMasterKeyFile(newKey, [])
+const from = await openKeys(oldKey)
+const to = await openKeys(newKey)
 const disk = mortalDisk(Number(killAt), moment as Moment)
 process.stdout.write('begun\n')
 for await (const { outcome } of rotateKek(paths, { from, to, isDryRun: false, disk })) {

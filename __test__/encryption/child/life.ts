@@ -8,19 +8,20 @@
 import { renameSync, writeFileSync, writeSync } from 'node:fs'
 import { checkProtected } from '../../../src/encryption/check.js'
 import { createProtected, markActive, markDeleting, removeProtected } from '../../../src/encryption/protect.js'
-import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
 import { FORMS, SQLITE } from '../forms.js'
 import { type Moment, mortalDisk } from './mortal-disk.js'
+import { openKeys } from './keys.js'
 
 const [keyFile = '', file = '', killAt = '', moment = '', from = ''] = process.argv.slice(2)
 const disk = mortalDisk(Number(killAt), moment as Moment)
-const provider = await openMasterKeyFile(keyFile, [])
+const provider = await openKeys(keyFile)
 const form = FORMS.find(({ fileName }) => file.endsWith(fileName)) ?? SQLITE
 const { subject, profile } = form
 
 /** Written at once: a line that was seen was true when the process died. */
 const say = (line: string) => writeSync(1, `${line}\n`)
 
+say('begun')
 if (from === 'settle') {
   await checkProtected(file, subject, provider, { disk })
 } else {

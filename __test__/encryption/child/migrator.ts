@@ -7,12 +7,13 @@
  */
 import { writeSync } from 'node:fs'
 import { migrate } from '../../../src/encryption/migrate.js'
-import { openMasterKeyFile } from '../../../src/keys/master-key-file.js'
 import { type Moment, mortalDisk } from './mortal-disk.js'
+import { openKeys } from './keys.js'
 
 const [keyFile = '', source = '', killAt = '', moment = '', phase = ''] = process.argv.slice(2)
 const isRedb = source.endsWith('.redb')
-const keys = await openMasterKeyFile(keyFile, [])
+const keys = await openKeys(keyFile)
+writeSync(1, 'begun\n')
 const { outcome, undone } = await migrate(
   {
     source,

@@ -40,11 +40,11 @@ export function mortalDisk(killAt: number, moment: Moment): MortalDisk {
       ),
     // Half done: some of the files renamed, one written in part.
     replaceFiles: (files) =>
-      run(
+      runAsync(
         () => nativeDisk.replaceFiles(files),
-        () => {
+        async () => {
           const middle = files.length >> 1
-          nativeDisk.replaceFiles(files.slice(0, middle))
+          await nativeDisk.replaceFiles(files.slice(0, middle))
           for (const { path, bytes } of files.slice(middle, middle + 1)) {
             writeFileSync(`${path}.tmp`, bytes.subarray(0, bytes.length / 2))
           }

@@ -47,6 +47,23 @@ pub struct NativeWorkEvent {
     pub failure: Option<NativeFailure>,
     /// What `verify` found.
     pub findings: Option<NativeFindings>,
+    /// Of `replaceFiles`, in the order of the files: null for one that is durable, else what failed.
+    pub failures: Option<Vec<Option<NativeFailure>>>,
+}
+
+impl NativeWorkEvent {
+    /// The last event of work that has nothing to tell.
+    pub const fn ended() -> Self {
+        Self {
+            phase: None,
+            done_bytes: None,
+            total_bytes: None,
+            ended: true,
+            failure: None,
+            findings: None,
+            failures: None,
+        }
+    }
 }
 
 /// What an examination of a whole file found.
@@ -162,13 +179,26 @@ pub fn begin(
     on_event: Function<NativeWorkEvent, ()>,
     work: impl FnOnce(&Arc<Watch>) -> Result<(), NativeFailure> + Send + 'static,
 ) -> napi::Result<NativeWork> {
-    begin_examination(on_event, move |watch| work(watch).map(|()| None))
+    begin_telling(on_event, move |watch| work(watch).map(|()| NativeWorkEvent::ended()))
 }
 
 /// Likewise for work that finds something.
 pub fn begin_examination(
     on_event: Function<NativeWorkEvent, ()>,
     work: impl FnOnce(&Arc<Watch>) -> Result<Option<NativeFindings>, NativeFailure> + Send + 'static,
+) -> napi::Result<NativeWork> {
+    begin_telling(on_event, move |watch| {
+        work(watch).map(|findings| NativeWorkEvent {
+            findings,
+            ..NativeWorkEvent::ended()
+        })
+    })
+}
+
+/// Likewise for work that has something to tell in its last event.
+pub fn begin_telling(
+    on_event: Function<NativeWorkEvent, ()>,
+    work: impl FnOnce(&Arc<Watch>) -> Result<NativeWorkEvent, NativeFailure> + Send + 'static,
 ) -> napi::Result<NativeWork> {
     // Weak: `src/native.ts` keeps the event loop alive while somebody waits, and only then.
     let callback = on_event
@@ -184,18 +214,12 @@ pub fn begin_examination(
     let watched = Arc::clone(&watch);
     pool::ADMIN.run(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&watched)));
-        let (findings, failure) = match outcome.unwrap_or_else(|_| Err(NativeFailure::panicked())) {
-            Ok(findings) => (findings, None),
-            Err(failure) => (None, Some(failure)),
-        };
-        let last = NativeWorkEvent {
-            phase: None,
-            done_bytes: None,
-            total_bytes: None,
-            ended: true,
-            failure,
-            findings,
-        };
+        let last = outcome
+            .unwrap_or_else(|_| Err(NativeFailure::panicked()))
+            .unwrap_or_else(|failure| NativeWorkEvent {
+                failure: Some(failure),
+                ..NativeWorkEvent::ended()
+            });
         let _ = callback.call(last, ThreadsafeFunctionCallMode::NonBlocking);
     });
     Ok(NativeWork { watch })
@@ -230,8 +254,7 @@ impl From<Progress> for NativeWorkEvent {
             done_bytes: Some(progress.done_bytes as f64),
             total_bytes: Some(progress.total_bytes as f64),
             ended: false,
-            failure: None,
-            findings: None,
+            ..Self::ended()
         }
     }
 }

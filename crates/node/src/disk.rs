@@ -1,12 +1,13 @@
 //! `nimbus-disk` for JavaScript: durable changes of a directory, and locks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use napi::Env;
-use napi::bindgen_prelude::Uint8Array;
+use napi::bindgen_prelude::{Function, Uint8Array};
 use napi_derive::napi;
 use nimbus_disk::{FileLock as Lock, Replacement};
 
+use crate::admin::{NativeWork, NativeWorkEvent, begin_telling};
 use crate::failure::{NativeFailure, throw};
 
 /// Puts `bytes` at `path` in one step, mode 0600, durable on return.
@@ -27,22 +28,30 @@ pub struct NativeReplacement {
 }
 
 /// Puts each file in its place in one step, mode 0600, all with one flush of the file system. No path is named twice.
-/// Answers in order: null for one that is durable, else what failed; that file is then what it was.
+/// The last event has `failures`: null for a file that is durable, else why it is what it was.
 ///
 /// Failures: `disk_full`, `not_permitted`, `io_error`.
 #[napi(catch_unwind)]
-pub fn replace_files(files: Vec<NativeReplacement>) -> Vec<Option<NativeFailure>> {
-    let replacements: Vec<_> = files
-        .iter()
-        .map(|NativeReplacement { path, bytes }| Replacement {
-            path: Path::new(path),
-            bytes,
-        })
-        .collect();
-    nimbus_disk::replace_many(&replacements)
+pub fn replace_files(
+    files: Vec<NativeReplacement>,
+    #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
+) -> napi::Result<NativeWork> {
+    // Copied: what belongs to JavaScript may change while another thread reads it.
+    let files: Vec<(PathBuf, Vec<u8>)> = files
         .into_iter()
-        .map(|outcome| outcome.err().map(NativeFailure::from))
-        .collect()
+        .map(|NativeReplacement { path, bytes }| (PathBuf::from(path), bytes.to_vec()))
+        .collect();
+    begin_telling(on_event, move |_| {
+        let replacements: Vec<_> = files.iter().map(|(path, bytes)| Replacement { path, bytes }).collect();
+        let failures = nimbus_disk::replace_many(&replacements)
+            .into_iter()
+            .map(|outcome| outcome.err().map(NativeFailure::from))
+            .collect();
+        Ok(NativeWorkEvent {
+            failures: Some(failures),
+            ..NativeWorkEvent::ended()
+        })
+    })
 }
 
 /// Creates `path` with `bytes`, mode 0600, durable on return; false if something is there already. Of any number of

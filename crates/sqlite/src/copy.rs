@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
@@ -25,7 +26,7 @@ use crate::digest::Contents;
 use crate::error::StoreError;
 use crate::options::{Encryption, Mode, OpenOptions, Profile};
 use crate::tamper;
-use crate::watched::{self, Watched};
+use crate::watched::{self, PagesRead, Watched};
 
 /// Another process that holds the source will hold it for longer than this.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -199,52 +200,56 @@ const SCHEMA_AS_IT_WAS: &str = "
     PRAGMA writable_schema = OFF;
 ";
 
-/// Reads everything of both files, at once, and has SQLite check the copy from page to page.
+/// Reads everything of both files, and has SQLite check the copy from page to page, all at once.
 fn validate(connection: &Connection, job: &CopyJob, watch: &Arc<Watch>) -> Result<(), StoreError> {
     let of_source = |error| StoreError::from_sqlite(error, 0, &job.source);
-    let (source, target) = std::thread::scope(|scope| {
-        let target = scope.spawn(|| read_copy(job, watch));
+    let differs = |what| StoreError::CopyDiffers {
+        path: job.target.clone(),
+        what,
+    };
+    // The copy is read once to compare it, and once to check it.
+    let pages_read = PagesRead::of(2 * length_of(&job.target) / PAGE_BYTES);
+    let (source, target, complaint) = std::thread::scope(|scope| {
+        let target = scope.spawn(|| read_copy(job, watch, &pages_read, |copy| Contents::read(copy, "main")));
+        let complaint = scope.spawn(|| read_copy(job, watch, &pages_read, integrity_check));
         let source = Contents::read(connection, "source").map_err(of_source);
-        (source, target.join())
+        (source, joined(target, job), joined(complaint, job))
     });
-    let target = target.unwrap_or_else(|_| {
-        Err(StoreError::Panicked {
-            path: job.target.clone(),
-        })
-    });
-    match source?.difference(&target?) {
-        None => Ok(()),
-        Some(what) => Err(StoreError::CopyDiffers {
-            path: job.target.clone(),
-            what,
-        }),
+    match (source?.difference(&target?), complaint?.as_str()) {
+        (Some(what), _) => Err(differs(what)),
+        (None, "ok") => Ok(()),
+        (None, complaint) => Err(differs(format!("integrity_check says: {complaint}"))),
     }
 }
 
-fn read_copy(job: &CopyJob, watch: &Arc<Watch>) -> Result<Contents, StoreError> {
+fn integrity_check(copy: &Connection) -> rusqlite::Result<String> {
+    copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+}
+
+/// On a thread of its own: a page that does not authenticate is told of there.
+fn read_copy<T>(
+    job: &CopyJob,
+    watch: &Arc<Watch>,
+    pages_read: &PagesRead,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
     let mark = tamper::mark();
-    let outcome = read_copy_unchecked(job, watch);
+    let outcome = open(&job.target, job.target_encryption.as_deref()).and_then(|mut copy| {
+        watched::follow_pages(&mut copy, watch, "checking", PAGE_BYTES, pages_read)?;
+        read(&copy)
+    });
     if mark.page_failed_since() {
         return Err(StoreError::corrupt(&job.target));
     }
-    let (contents, complaint) = outcome.map_err(|error| StoreError::from_sqlite(error, 0, &job.target))?;
-    match complaint {
-        None => Ok(contents),
-        Some(what) => Err(StoreError::CopyDiffers {
-            path: job.target.clone(),
-            what: format!("integrity_check says: {what}"),
-        }),
-    }
+    outcome.map_err(|error| StoreError::from_sqlite(error, 0, &job.target))
 }
 
-fn read_copy_unchecked(job: &CopyJob, watch: &Arc<Watch>) -> rusqlite::Result<(Contents, Option<String>)> {
-    let mut connection = open(&job.target, job.target_encryption.as_deref())?;
-    let bytes = length_of(&job.target);
-    // Read once to compare it, and once to check it.
-    watched::follow_pages(&mut connection, watch, "checking", PAGE_BYTES, 2 * bytes)?;
-    let contents = Contents::read(&connection, "main")?;
-    let complaint: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    Ok((contents, (complaint != "ok").then_some(complaint)))
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T, StoreError>>, job: &CopyJob) -> Result<T, StoreError> {
+    thread.join().unwrap_or_else(|_| {
+        Err(StoreError::Panicked {
+            path: job.target.clone(),
+        })
+    })
 }
 
 /// A connection that leaves the file's journal mode as it is.
@@ -355,7 +360,7 @@ fn length_of(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

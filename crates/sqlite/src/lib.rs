@@ -21,6 +21,7 @@
 //! | `batch`      | many requests in one transaction, each standing or falling alone         |
 //! | `rekey`      | another key for a whole file, and which key a file is under              |
 //! | `meter`      | how far such work is                                                     |
+//! | `write_out`  | beginning to write what such work will sync                              |
 //! | `log`        | keeping the write-ahead log short                                        |
 //! | `cache`      | what a connection has of the process's page-cache budget                |
 //! | `copy`       | a whole database into a new file, plain or encrypted                     |
@@ -60,6 +61,7 @@ mod tamper;
 mod value;
 mod verify;
 mod watched;
+mod write_out;
 
 pub use batch::{Step, StepResult};
 pub use completion::{Completion, Outcome, RequestId, Sink};

@@ -22,12 +22,14 @@ use rusqlite::config::DbConfig;
 
 use crate::cache::Role;
 use crate::connection::{Connection, Opening, apply_key, prepare_file};
+use crate::copy::with_suffix;
 use crate::error::StoreError;
 use crate::meter;
 use crate::options::{Encryption, Mode, OpenOptions};
 use crate::side_files::SideFiles;
 use crate::tamper;
 use crate::value::Value;
+use crate::write_out::WriteOut;
 
 const PAGE_BYTES: u64 = 4096;
 /// Each page is read, journaled and written: three MACs.
@@ -63,7 +65,10 @@ pub fn fold_log(options: &OpenOptions) -> Result<(), StoreError> {
 /// # Errors
 /// What went wrong, as far as SQLite said. Neither `Ok` nor an error tells which key the file is under: ask [`key_opens`].
 pub fn rekey(path: &Path, current: &Encryption, next: &Encryption, watch: &Arc<Watch>) -> Result<(), StoreError> {
-    measured(path, "rekeying", MACS_OF_REKEYED_PAGE, watch, || {
+    // SQLite syncs the journal whenever its cache is full, and waits for it.
+    let mut written = WriteOut::of(vec![path.to_owned(), with_suffix(path, "-journal")]);
+    let begin_writing = move || written.begin();
+    measured(path, "rekeying", MACS_OF_REKEYED_PAGE, watch, begin_writing, || {
         let connection = open(path, current, current)?;
         read_page_one(&connection, path)?;
         connection
@@ -88,30 +93,37 @@ pub fn key_opens(
     every_page: bool,
     watch: &Arc<Watch>,
 ) -> Result<bool, StoreError> {
-    measured(path, "checking", 1, watch, || {
-        let connection = open(path, encryption, journaled)?;
-        let mark = tamper::mark();
-        match read_page_one(&connection, path) {
-            Ok(()) => {}
-            Err(StoreError::Corrupt { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        let sound = read_schema(&connection).and_then(|()| {
-            if every_page {
-                no_rows(&connection, "PRAGMA cipher_integrity_check")
-            } else {
-                Ok(true)
+    measured(
+        path,
+        "checking",
+        1,
+        watch,
+        || (),
+        || {
+            let connection = open(path, encryption, journaled)?;
+            let mark = tamper::mark();
+            match read_page_one(&connection, path) {
+                Ok(()) => {}
+                Err(StoreError::Corrupt { .. }) => return Ok(false),
+                Err(error) => return Err(error),
             }
-        });
-        if mark.page_failed_since() {
-            return Err(StoreError::corrupt(path));
-        }
-        if sound.map_err(|error| StoreError::from_sqlite(error, 0, path))? {
-            Ok(true)
-        } else {
-            Err(StoreError::corrupt(path))
-        }
-    })
+            let sound = read_schema(&connection).and_then(|()| {
+                if every_page {
+                    no_rows(&connection, "PRAGMA cipher_integrity_check")
+                } else {
+                    Ok(true)
+                }
+            });
+            if mark.page_failed_since() {
+                return Err(StoreError::corrupt(path));
+            }
+            if sound.map_err(|error| StoreError::from_sqlite(error, 0, path))? {
+                Ok(true)
+            } else {
+                Err(StoreError::corrupt(path))
+            }
+        },
+    )
 }
 
 /// Deletes the journal last and syncs its directory: the commit is durable when the call returns. Spills dirty pages beyond
@@ -163,12 +175,14 @@ fn no_rows(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<boo
     Ok(rows.next()?.is_none())
 }
 
-/// Runs `work`, which computes `macs` MACs a page, and reports how many it has computed; stops it when it is told to.
+/// Runs `work`, which computes `macs` MACs a page, and reports how many it has computed, with a call of `on_report`; stops it
+/// when it is told to. `on_report` is dropped after `work` is done.
 fn measured<T>(
     path: &Path,
     phase: &'static str,
     macs: u64,
     watch: &Arc<Watch>,
+    mut on_report: impl FnMut() + 'static,
     work: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let total_bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -180,6 +194,7 @@ fn measured<T>(
             pages += 1;
             if pages.is_multiple_of(REPORT_EVERY_MACS) {
                 watch.report(phase, pages * PAGE_BYTES / macs, total_bytes);
+                on_report();
             }
             stopped.set(stopped.get() || watch.is_cancelled());
             if stopped.get() {

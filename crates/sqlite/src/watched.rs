@@ -1,6 +1,7 @@
 //! Statements that take long, watched: SQLite asks every so often whether to go on, and is looked at for progress.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libsqlite3_sys as ffi;
@@ -43,33 +44,57 @@ pub(crate) fn stop_only(connection: &mut Connection, watch: &Arc<Watch>) -> rusq
     connection.progress_handler(INSTRUCTIONS, Some(move || watch.is_cancelled()))
 }
 
-/// Likewise, reporting how many bytes of pages were read since.
+/// Likewise, reporting how many bytes of pages were read since, by this connection and others that share `pages`.
 pub(crate) fn follow_pages(
     connection: &mut Connection,
     watch: &Arc<Watch>,
     phase: &'static str,
     page_bytes: u64,
-    total_bytes: u64,
+    pages: &PagesRead,
 ) -> rusqlite::Result<()> {
-    let pages = PagesRead::of(connection);
-    follow(connection, watch, move || Watched {
-        phase,
-        done_bytes: pages.count() * page_bytes,
-        total_bytes,
+    let misses = CacheMisses::of(connection);
+    let (done, total_bytes) = (Arc::clone(&pages.done), pages.total * page_bytes);
+    let mut counted = 0;
+    follow(connection, watch, move || {
+        let count = misses.count();
+        let more = count.saturating_sub(counted);
+        counted = count;
+        let done_bytes = (done.fetch_add(more, Ordering::Relaxed) + more) * page_bytes;
+        Watched {
+            phase,
+            // What is read twice, since the cache is small, is counted twice.
+            done_bytes: done_bytes.min(total_bytes),
+            total_bytes,
+        }
     })
 }
 
+/// How many pages several connections have read, of how many.
+pub(crate) struct PagesRead {
+    done: Arc<AtomicU64>,
+    total: u64,
+}
+
+impl PagesRead {
+    pub(crate) fn of(total: u64) -> Self {
+        Self {
+            done: Arc::default(),
+            total,
+        }
+    }
+}
+
 /// Pages that a connection did not find in its cache.
-struct PagesRead {
+struct CacheMisses {
     handle: *mut ffi::sqlite3,
 }
 
 // SAFETY: the handle is used by the progress handler of its own connection only, which SQLite calls on the thread that
 // runs a statement of that connection, and drops with it.
 #[expect(unsafe_code, reason = "a raw handle; see above")]
-unsafe impl Send for PagesRead {}
+unsafe impl Send for CacheMisses {}
 
-impl PagesRead {
+impl CacheMisses {
     #[expect(unsafe_code, reason = "rusqlite has no sqlite3_db_status")]
     fn of(connection: &Connection) -> Self {
         // SAFETY: the handle outlives the connection's progress handler, and so this value.
