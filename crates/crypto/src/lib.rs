@@ -42,6 +42,7 @@ pub mod manifest_mac;
 pub mod master_key;
 pub mod random;
 pub mod redb_keys;
+pub mod seal_cipher;
 pub mod sqlcipher;
 pub mod sqlcipher_key;
 pub mod wrapping;
@@ -54,7 +55,8 @@ pub use locked::{LockStatus, LockedBox, LockedBytes, lock_status};
 pub use manifest_mac::ManifestMacKey;
 pub use master_key::{AllZeroKey, MasterKey, SubjectKey};
 pub use random::RandomError;
-pub use redb_keys::{RedbBinding, RedbKeys, SealCipher};
+pub use redb_keys::{RedbBinding, RedbKeys};
+pub use seal_cipher::SealCipher;
 pub use sqlcipher_key::{SqlcipherKey, hex_digit};
 pub use wrapping::{Header, HeaderLength, UnwrapError, WrappedDek, WrappedDekLength, WrappingKey};
 

@@ -1,15 +1,12 @@
 //! The keys of one sealed redb file: two ciphers, one MAC and one commitment, each derived from the file's DEK for the
 //! file id and the fields of the superblock, so that no page or record opens under another file or another layout.
 
-use aes_gcm_siv::aead::inout::InOutBuf;
-use aes_gcm_siv::{AeadInOut, Aes256GcmSiv, KeyInit, Nonce, Tag};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::aead::{NONCE_BYTES, NotAuthentic, TAG_BYTES};
 use crate::derive::{Purpose, derive};
-use crate::{FileId, KEY_BYTES, LockedBox, LockedBytes};
+use crate::{FileId, KEY_BYTES, LockedBytes, SealCipher};
 
 /// What all keys of a sealed redb file are bound to besides its id: bytes 8 to 32 of its superblock (version, cipher,
 /// page size and layout), exactly as they are stored.
@@ -101,66 +98,5 @@ impl RedbKeys {
         Hmac::new_from_slice(self.superblock.expose_secret())
             .expect("HMAC takes a key of any length")
             .chain_update(superblock)
-    }
-}
-
-/// AES-256-GCM-SIV (RFC 8452) under one key whose schedule is prepared once, in locked memory: for data that is sealed
-/// and opened by the million.
-pub struct SealCipher(LockedBox<Aes256GcmSiv>);
-
-impl SealCipher {
-    fn new(key: &LockedBytes<KEY_BYTES>) -> Self {
-        Self(LockedBox::new(Aes256GcmSiv::new(key.expose_secret().into())))
-    }
-
-    /// Seals `plaintext` into `ciphertext`, which is as long, and returns the tag.
-    ///
-    /// # Panics
-    /// If the two lengths differ, or beyond 64 GiB (RFC 8452 section 6): pages and records are at most 64 KiB.
-    #[must_use]
-    pub fn seal(
-        &self,
-        nonce: &[u8; NONCE_BYTES],
-        aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
-    ) -> [u8; TAG_BYTES] {
-        self.seal_buffer(
-            nonce,
-            aad,
-            InOutBuf::new(plaintext, ciphertext).expect("callers pass buffers of one length"),
-        )
-    }
-
-    /// Seals `buffer` in place and returns the tag.
-    ///
-    /// # Panics
-    /// Beyond 64 GiB (RFC 8452 section 6): pages and records are at most 64 KiB.
-    #[must_use]
-    pub fn seal_in_place(&self, nonce: &[u8; NONCE_BYTES], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_BYTES] {
-        self.seal_buffer(nonce, aad, buffer.into())
-    }
-
-    /// Opens `buffer` in place.
-    ///
-    /// # Errors
-    /// [`NotAuthentic`]; `buffer` then holds the ciphertext again.
-    pub fn open_in_place(
-        &self,
-        nonce: &[u8; NONCE_BYTES],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &[u8; TAG_BYTES],
-    ) -> Result<(), NotAuthentic> {
-        self.0
-            .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer.into(), &Tag::from(*tag))
-            .map_err(|_not_authentic| NotAuthentic)
-    }
-
-    fn seal_buffer(&self, nonce: &[u8; NONCE_BYTES], aad: &[u8], buffer: InOutBuf<'_, '_, u8>) -> [u8; TAG_BYTES] {
-        self.0
-            .encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer)
-            .expect("pages and records are far below the cipher's 64 GiB")
-            .into()
     }
 }

@@ -19,6 +19,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Reads into all of `out`, or up to the end of the file; returns how many bytes were read.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
 
+    /// A hint that `bytes` at `offset` are read soon: a disk may begin with it now.
+    fn will_read(&self, offset: u64, bytes: usize) {
+        let _ = (offset, bytes);
+    }
+
     /// Writes all of `bytes`, past the end if need be.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
@@ -45,6 +50,10 @@ impl Disk for File {
             }
         }
         Ok(filled)
+    }
+
+    fn will_read(&self, offset: u64, bytes: usize) {
+        nimbus_disk::will_read(self, offset, bytes);
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

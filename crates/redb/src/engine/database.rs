@@ -24,7 +24,7 @@ use super::snapshot::Snapshot;
 use super::transaction::Transaction;
 use crate::backend::SealedBackend;
 use crate::disk::Disk;
-use crate::sealed::{Damage, Identity, SealedFile, SealedStats, Tuning};
+use crate::sealed::{Damage, Identity, SealedFile, SealedStats, Tuning, will_open};
 
 /// Eventual commits that may follow each other; the next one is made durable, and with it all of them.
 const EVENTUAL_COMMITS: u64 = 1000;
@@ -100,6 +100,7 @@ impl Database {
         let path = &options.path;
         // Before the lock too: what is refused leaves no lock file behind.
         options.require_mode()?;
+        begin_reading(options);
         let lock_path = with_suffix(path, ".nimbus-lock");
         let lock = FileLock::exclusive(&lock_path).map_err(|error| EngineError::from_disk(error, path))?;
         Self::open_locked(options, lock)
@@ -228,12 +229,24 @@ pub(super) fn guarded<T>(path: &Path, operation: impl FnOnce() -> Result<T, redb
     }
 }
 
+/// While the lock is taken, the disk already reads what opening asks for. Nothing is believed of it: it is read again
+/// under the lock.
+fn begin_reading(options: &Options<'_>) {
+    if options.mode == Mode::Open && options.encryption.is_some() {
+        // An error here is met again when the file is opened.
+        let _ = File::open(&options.path).map(|file| will_open(&file));
+    }
+}
+
 pub(super) type Opened = (redb::Database, Option<Arc<SealedFile<File>>>);
 
 pub(super) fn open_existing(options: &Options<'_>) -> Result<Opened, EngineError> {
     let path = &options.path;
     let from_io = |error| EngineError::from_io(error, path);
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(from_io)?;
+    if options.encryption.is_some() {
+        will_open(&file);
+    }
     let mut magic = [0; 8];
     Disk::read_at(&file, 0, &mut magic).map_err(from_io)?;
     match &options.encryption {

@@ -48,6 +48,12 @@ impl Layout {
         (RING_START + position % self.ring_blocks) as u64 * BLOCK_BYTES_U64
     }
 
+    /// Bytes from the start of the file to the end of its first meta block: what every opening reads.
+    #[must_use]
+    pub const fn head_bytes(self) -> usize {
+        (self.data_start() as usize + 1) * BLOCK_BYTES
+    }
+
     /// The byte offset of the meta block of `group`.
     #[must_use]
     pub const fn meta_offset(self, group: u32) -> u64 {

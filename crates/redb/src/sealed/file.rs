@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nimbus_crypto::{Dek, FileId};
 
@@ -51,10 +51,14 @@ impl Default for Tuning {
             staged_pages: 2048,
             cached_meta_blocks: 4096,
             record_blocks: MAX_RECORD_BLOCKS,
-            threads: std::thread::available_parallelism().map_or(1, |threads| threads.get().min(8)),
+            threads: *THREADS,
         }
     }
 }
+
+/// Asked once: the system answers from six files.
+static THREADS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |threads| threads.get().min(8)));
 
 /// What an open file tells of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use super::pages;
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
-use crate::format::{Entry, GROUP_PAGES, Kind, MetaBlock};
+use crate::format::layout::group_of;
+use crate::format::{BLOCK_BYTES, Entry, GROUP_PAGES, Kind, MetaBlock};
 
 const SHARDS: usize = 16;
 
@@ -63,10 +64,27 @@ impl MetaCache {
         group: u32,
         look: impl FnOnce(&MetaBlock) -> R,
     ) -> Result<R, SealedError> {
+        self.read_or(volume, group, || (), look)
+    }
+
+    /// The entry of `page`, whose data block is read next: where the disk is asked for the meta block, it is asked for both.
+    pub(super) fn entry_to_read<D: Disk>(&self, volume: &Volume<D>, page: u32) -> Result<Entry, SealedError> {
+        let absent = || volume.disk.will_read(volume.layout.data_offset(page), BLOCK_BYTES);
+        self.read_or(volume, group_of(page), absent, |block| block.get(page))
+    }
+
+    fn read_or<D: Disk, R>(
+        &self,
+        volume: &Volume<D>,
+        group: u32,
+        absent: impl FnOnce(),
+        look: impl FnOnce(&MetaBlock) -> R,
+    ) -> Result<R, SealedError> {
         if let Some(cached) = self.shared(group).blocks.get(&group) {
             cached.recently_used.store(true, Ordering::Relaxed);
             return Ok(look(&cached.block));
         }
+        absent();
         // Loading under the exclusive lock: no change of the block can come between its read and its insertion.
         let mut shard = self.exclusive(group);
         let cached = self.load(&mut shard, volume, group)?;

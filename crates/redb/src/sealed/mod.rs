@@ -30,3 +30,4 @@ pub use error::{Damage, SealedError};
 pub use file::{Identity, SealedFile, SealedStats, Tuning};
 pub use pages::{Reservation, cached_bytes, follow_budget};
 pub use protocol::{Protocol, Sound};
+pub use recovery::will_open;

@@ -11,7 +11,7 @@ use super::seal::in_parallel;
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
 use crate::format::layout::group_of;
-use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, GROUP_PAGES, Kind, PageSeal};
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, GROUP_PAGES, Kind, PageSeal};
 
 /// Pages looked at together: bounds the memory that a read of a huge value takes.
 const WINDOW_PAGES: usize = 1024;
@@ -137,7 +137,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         let group = group_of(page);
         let is_zeros = if group < self.meta.groups() {
-            let entry: Entry = self.meta.read(&self.volume, group, |meta| meta.get(page))?;
+            let entry = self.meta.entry_to_read(&self.volume, page)?;
             match entry.kind() {
                 Some(Kind::Data) => return Ok(Some(entry.seal)),
                 Some(Kind::Zero) => is_zero(self.volume.keys.pages(), page, &entry.seal),

@@ -1,7 +1,7 @@
 //! Opening: which record is the newest that can be believed, and what of it is not home yet. Writes nothing, so that it
 //! may be cut short and begun again any number of times.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nimbus_crypto::{Dek, FileId, RedbKeys};
 
@@ -13,9 +13,14 @@ use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::layout::group_of;
 use crate::format::{
-    BLOCK_BYTES, BLOCK_BYTES_U64, Entry, MetaBlock, Record, RecordError, SealedRecord, Superblock, SuperblockError,
-    zero_entry,
+    BLOCK_BYTES, BLOCK_BYTES_U64, Entry, Layout, MetaBlock, Record, RecordError, SealedRecord, Superblock,
+    SuperblockError, zero_entry,
 };
+
+/// The commits that redb closes a database with.
+const CLOSING_COMMITS: usize = 4;
+/// Pages that are read ahead at most.
+const AWAITED_PAGES: usize = 64;
 
 /// A superblock that was found, with the keys it is authentic under.
 pub(super) struct FoundSuperblock {
@@ -30,6 +35,13 @@ pub(super) struct Recovered {
     pub(super) log: CommitLog,
     pub(super) meta: MetaCache,
     pub(super) rolled_back: bool,
+}
+
+/// Has the disk begin with what opening reads of a file with the usual ring, all at once: it lies together, and read piece
+/// by piece each piece waits for the disk, and has the system read far ahead of what is wanted. Reads only, and only a hint:
+/// what comes of it is read again, and authenticated, by whoever opens the file.
+pub fn will_open<D: Disk>(disk: &D) {
+    disk.will_read(0, Layout::DEFAULT.head_bytes());
 }
 
 /// Reads the superblock, from either copy.
@@ -65,6 +77,7 @@ pub(super) fn recover<D: Disk, P: Protocol>(
     cached_meta_blocks: usize,
 ) -> Result<Recovered, SealedError> {
     let records = read_ring(volume)?;
+    will_read_newest(volume, &records);
     let (accepted, rolled_back) = accept::<D, P>(volume, &records)?;
     let epoch = accepted.record.epoch;
     let replayed = chain(&records, accepted)?;
@@ -124,6 +137,28 @@ pub(super) fn read_ring<D: Disk>(volume: &Volume<D>) -> Result<BTreeMap<u64, Sea
         }
     }
     Ok(records)
+}
+
+/// Has the disk begin with what redb asks for first: what the commits wrote with which it closed, or which it checks after a
+/// crash. One by one each page would wait for the disk.
+fn will_read_newest<D: Disk>(volume: &Volume<D>, records: &BTreeMap<u64, SealedRecord>) {
+    let newest = records.values().rev().take(CLOSING_COMMITS);
+    let pages: BTreeSet<u32> = newest
+        .flat_map(|found| found.record.pages.iter().map(|&(page, _)| page))
+        .take(AWAITED_PAGES)
+        .collect();
+    let pages: Vec<u32> = pages.into_iter().collect();
+    for run in pages.chunk_by(|&page, &next| next == page + 1 && group_of(page) == group_of(next)) {
+        let &[first, ..] = run else { continue };
+        let bytes = run.len() * BLOCK_BYTES;
+        volume.disk.will_read(volume.layout.data_offset(first), bytes);
+    }
+    for in_group in pages.chunk_by(|&page, &next| group_of(page) == group_of(next)) {
+        let &[first, ..] = in_group else { continue };
+        volume
+            .disk
+            .will_read(volume.layout.meta_offset(group_of(first)), BLOCK_BYTES);
+    }
 }
 
 /// The newest record all of which is there, and whether a newer one was set aside.
