@@ -151,9 +151,9 @@ impl State {
     }
 
     fn tell_collector(&self, bytes: i64) {
-        let mut _total = 0;
+        let mut total = 0;
         // SAFETY: `env` is current on this thread.
-        unsafe { sys::napi_adjust_external_memory(self.env, bytes, &raw mut _total) };
+        unsafe { sys::napi_adjust_external_memory(self.env, bytes, &raw mut total) };
     }
 
     /// Throws a `SqliteError`, unless an exception is on its way already.
