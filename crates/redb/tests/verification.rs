@@ -10,20 +10,21 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use nimbus_redb::engine::{
     Completion, CopyKey, Durability, Encryption, EngineError, Mode, Operations, Options, Outcome, Store, Verified,
     verify,
 };
-use nimbus_redb::{Damage, SealedError};
-use nimbus_test_support::fixed_dek;
+use nimbus_redb::{Damage, Disk, SealedError, SealedFile, Tuning};
+use nimbus_test_support::{SimDisk, fixed_dek};
 use nimbus_threads::Watch;
-use support::FILE;
+use support::{FILE, IDENTITY};
 use tempfile::TempDir;
 
 const BLOCK: u64 = 4096;
@@ -271,4 +272,71 @@ fn a_verification_says_how_far_it_is_and_stops_when_it_is_told_to_or_the_store_i
 #[test]
 fn a_plain_database_has_nothing_to_authenticate() {
     assert!(client(false).store.verification().unwrap().is_none());
+}
+
+/// A disk on which one write of a page has come, and its entry has not, until somebody reads.
+#[derive(Debug)]
+struct Midway {
+    disk: SimDisk,
+    is_armed: Arc<AtomicBool>,
+    has_come: Mutex<Sender<()>>,
+    was_read: (Mutex<Sender<()>>, Mutex<Receiver<()>>),
+}
+
+impl Disk for Midway {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.disk.read_at(offset, out);
+        self.was_read.0.lock().unwrap().send(()).unwrap();
+        read
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(offset, bytes)?;
+        if offset > DATA_START * BLOCK && self.is_armed.swap(false, Ordering::SeqCst) {
+            let was_read = self.was_read.1.lock().unwrap();
+            while was_read.try_recv().is_ok() {}
+            self.has_come.lock().unwrap().send(()).unwrap();
+            was_read.recv().unwrap();
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.disk.set_len(bytes)
+    }
+}
+
+#[test]
+fn a_page_whose_entry_is_still_on_its_way_is_looked_at_again_when_it_has_come() {
+    let (has_come, came) = channel();
+    let (reading, was_read) = channel();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let disk = Midway {
+        disk: SimDisk::recording(),
+        is_armed: Arc::clone(&is_armed),
+        has_come: Mutex::new(has_come),
+        was_read: (Mutex::new(reading), Mutex::new(was_read)),
+    };
+    let file: SealedFile<Midway> = SealedFile::create(disk, IDENTITY, &fixed_dek(), Tuning::default()).unwrap();
+    file.set_len(8 * BLOCK).unwrap();
+    let write = |byte| {
+        file.write(BLOCK, &[byte; 4096]).unwrap();
+        file.sync().unwrap();
+    };
+    write(1);
+    is_armed.store(true, Ordering::SeqCst);
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| write(2));
+        came.recv().unwrap();
+        file.failing_pages(0).unwrap()
+    });
+    assert_eq!(found, [0; 0]);
 }

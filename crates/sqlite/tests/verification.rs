@@ -12,8 +12,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use nimbus_sqlite::{Connection, Mode, OpenOptions, Profile, StoreError, Value, Verified};
+use nimbus_sqlite::{Completion, Connection, Mode, OpenOptions, Profile, Store, StoreError, Value, Verified};
 use nimbus_threads::Watch;
 use support::wal::{FRAME_HEADER, frame_at, frames_of, log_of, mend, page_number};
 use support::{Client, PAGE_BYTES, SEALED, fill, options, reopened, run, step, text_of};
@@ -227,4 +229,28 @@ fn a_plain_file_has_nothing_to_authenticate() {
     let path = directory.path().join("plain.sqlite3");
     let client = Client::open(&options(&path, None, Mode::Create)).expect("create");
     assert!(client.store.verification().expect("open").is_none());
+}
+
+#[test]
+fn a_page_that_fails_while_it_is_on_its_way_to_the_disk_is_looked_at_again_when_it_has_come() {
+    let (_directory, options) = database(Profile::Sqlcipher4Sha256);
+    let path = options.path.clone();
+    let store: Arc<OnceLock<Store>> = Arc::default();
+    // The writer, as long as it folds a page: the page is whole again only when the verification waits for its judgement.
+    let folded = Arc::clone(&store);
+    let sink = move |_: Vec<Completion>| {
+        let store = folded.get().expect("open");
+        let began = Instant::now();
+        while store.stats().queued == 0 && began.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        flip_in_page(&path, 9);
+    };
+    let opened = Store::open(&options, Arc::new(sink)).expect("open");
+    let store = store.get_or_init(|| opened);
+    let verification = store.verification().expect("open").expect("encrypted");
+    flip_in_page(&options.path, 9);
+    store.write(1, vec![step("UPDATE big SET body = 'x' WHERE id = 1", vec![])]);
+    let found = verification.run(FASTEST, &Watch::new(|_| {})).expect("verified");
+    assert_eq!((found.damaged, found.unreferenced), (vec![], vec![]));
 }
