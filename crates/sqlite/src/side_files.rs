@@ -19,9 +19,11 @@ use nimbus_crypto::sqlcipher::FilePages;
 
 use crate::error::StoreError;
 use crate::frames::{self, Verdict};
-use crate::journal;
+use crate::journal::{self, Emptying};
 
 const PAGE_BYTES: usize = 4096;
+/// Each needs another transaction of somebody else's that was rolled back just then.
+const JOURNAL_ATTEMPTS: u32 = 10;
 /// As SQLite's C functions take it.
 const PAGE_LENGTH: std::ffi::c_int = 4096;
 
@@ -49,6 +51,35 @@ impl SideFiles {
     /// through `connection` yet, or it would be too late. Returns the frames that the log holds.
     pub(crate) fn admit(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<u32, StoreError> {
         self.admit_journal(connection, pages)?;
+        self.admit_log(pages)
+    }
+
+    /// Likewise of a file that has no manifest, and that others may be writing at the moment: a journal is of nobody's
+    /// concern while its writer lives, and may be read while it comes and goes.
+    pub(crate) fn admit_shared(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<(), StoreError> {
+        let mut attempts = 0;
+        loop {
+            let emptying = if length_of(&self.log) == 0 {
+                Emptying::IfNew
+            } else {
+                Emptying::Never
+            };
+            match self.admit_journal_as(connection, pages, emptying) {
+                Err(StoreError::Foreign { .. }) if is_being_written(connection) => break,
+                Err(StoreError::Foreign { .. }) if attempts < JOURNAL_ATTEMPTS => attempts += 1,
+                outcome => break outcome?,
+            }
+        }
+        self.admit_log(pages).map(drop)
+    }
+
+    /// Whether there is anything beside the file.
+    pub(crate) fn are_there(&self) -> bool {
+        length_of(&self.log) > 0 || length_of(&self.journal) > 0
+    }
+
+    /// A log is examined safely while it is written: what was read in two halves ends it, by its checksums.
+    fn admit_log(&self, pages: &FilePages) -> Result<u32, StoreError> {
         match examine_log(&self.log, Some(pages))? {
             Verdict::Sound { frames } => Ok(frames),
             Verdict::Damaged => Err(StoreError::foreign(&self.log)),
@@ -57,7 +88,16 @@ impl SideFiles {
 
     /// Likewise of the journal alone.
     pub(crate) fn admit_journal(&self, connection: &rusqlite::Connection, pages: &FilePages) -> Result<(), StoreError> {
-        match journal::is_harmless(&self.journal, pages, || first_page_of(connection)) {
+        self.admit_journal_as(connection, pages, Emptying::Never)
+    }
+
+    fn admit_journal_as(
+        &self,
+        connection: &rusqlite::Connection,
+        pages: &FilePages,
+        emptying: Emptying,
+    ) -> Result<(), StoreError> {
+        match journal::is_harmless(&self.journal, pages, emptying, || first_page_of(connection)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::foreign(&self.journal)),
             Err(error) => Err(StoreError::from_reading(&error, &self.journal)),
@@ -78,12 +118,31 @@ unsafe fn path_of(name: *const c_char) -> PathBuf {
 }
 
 /// The first page of the data file as it lies there, or `None` if the file is shorter or cannot be read.
-fn first_page_of(connection: &rusqlite::Connection) -> Option<Vec<u8>> {
+pub(crate) fn first_page_of(connection: &rusqlite::Connection) -> Option<Vec<u8>> {
+    let (file, methods) = file_of(connection)?;
     let mut page = vec![0; PAGE_BYTES];
+    // SAFETY: the file is open while `connection` is borrowed, and xRead fills 4096 bytes of `page`.
+    let code = unsafe { methods.xRead?(file, page.as_mut_ptr().cast(), PAGE_LENGTH, 0) };
+    (code == ffi::SQLITE_OK).then_some(page)
+}
+
+/// Whether some connection is about to write the data file: nobody plays a journal back meanwhile ("File Locking And
+/// Concurrency", section 3).
+fn is_being_written(connection: &rusqlite::Connection) -> bool {
+    let mut is_reserved = 0;
+    let code = file_of(connection).and_then(|(file, methods)| {
+        // SAFETY: the file is open while `connection` is borrowed, and xCheckReservedLock writes one integer.
+        Some(unsafe { methods.xCheckReservedLock?(file, &raw mut is_reserved) })
+    });
+    code == Some(ffi::SQLITE_OK) && is_reserved != 0
+}
+
+/// SQLite's own descriptor of the data file, and what can be done with it.
+fn file_of(connection: &rusqlite::Connection) -> Option<(*mut ffi::sqlite3_file, &ffi::sqlite3_io_methods)> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open; its
-    // method table is set for as long as it is open ("sqlite3_io_methods"), and xRead fills 4096 bytes of `page`.
-    let code = unsafe {
+    // method table is set for as long as it is open ("sqlite3_io_methods").
+    unsafe {
         let found = ffi::sqlite3_file_control(
             connection.handle(),
             c"main".as_ptr(),
@@ -93,8 +152,11 @@ fn first_page_of(connection: &rusqlite::Connection) -> Option<Vec<u8>> {
         if found != ffi::SQLITE_OK {
             return None;
         }
-        let read = file.as_ref()?.pMethods.as_ref()?.xRead?;
-        read(file, page.as_mut_ptr().cast(), PAGE_LENGTH, 0)
-    };
-    (code == ffi::SQLITE_OK).then_some(page)
+        Some((file, file.as_ref()?.pMethods.as_ref()?))
+    }
+}
+
+/// 0 for a file that is not there.
+fn length_of(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
