@@ -27,6 +27,7 @@
 //! | `library`    | a connection whose statements the addon steps itself                     |
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
+//! | `own_size`   | the size of a file that belongs to this process                          |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -48,6 +49,7 @@ mod library_rekey;
 mod log;
 mod meter;
 mod options;
+mod own_size;
 mod provider;
 mod queue;
 mod rekey;

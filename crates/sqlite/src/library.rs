@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::library_error::LibraryError;
 use crate::library_rekey::rewrite;
 use crate::options::{Encryption, Mode, Profile};
+use crate::own_size;
 use crate::side_files::{SideFiles, first_page_of};
 use crate::tamper::{self, Mark};
 
@@ -134,6 +135,9 @@ impl LibraryConnection {
             rusqlite::Connection::open_with_flags(options.path, flags)
         }
         .map_err(LibraryError::from_sqlite)?;
+        if options.exclusive {
+            own_size::keep(&inner);
+        }
         let mut connection = Self {
             inner,
             key: options.key.clone(),
@@ -291,9 +295,9 @@ impl LibraryConnection {
         };
         let sized = connection.execute_batch(&format!("PRAGMA cache_size = -{cache_kibibytes}"));
         if is_encrypted {
+            // A wrong key is found here, since the pragma reads the schema; if not even that may be read now, by the first
+            // statement.
             unless_busy(sized)?;
-            // A wrong key is found here; if not even this may be read now, by the first statement.
-            unless_busy(connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
             let bound = matches!(self.key, Some(LibraryKey::Bound(_)));
             connection
                 .authorizer(Some(move |context: AuthContext<'_>| authorize(&context, bound)))

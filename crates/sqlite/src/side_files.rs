@@ -138,7 +138,7 @@ fn is_being_written(connection: &rusqlite::Connection) -> bool {
 }
 
 /// SQLite's own descriptor of the data file, and what can be done with it.
-fn file_of(connection: &rusqlite::Connection) -> Option<(*mut ffi::sqlite3_file, &ffi::sqlite3_io_methods)> {
+pub(crate) fn file_of(connection: &rusqlite::Connection) -> Option<(*mut ffi::sqlite3_file, &ffi::sqlite3_io_methods)> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open; its
     // method table is set for as long as it is open ("sqlite3_io_methods").
