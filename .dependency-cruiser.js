@@ -1,7 +1,7 @@
 /**
  * The arrows between the rooms of src/, all pointing down:
- * cli -> server -> {tenants, secrets, control} -> encryption -> {keys, manifest} -> native; kv -> encryption, since a store may
- * have its key from a provider; sqlite -> native.
+ * cli -> server -> {tenants, secrets, control} -> encryption -> {keys, manifest} -> native; kv and sqlite -> encryption, since a
+ * file may have its key from a provider.
  * A room may use its own files, every room below it, and the leaves; nothing else.
  */
 
@@ -14,7 +14,7 @@ const below = {
   encryption: ['keys', 'manifest'],
   keys: ['manifest'],
   manifest: ['keys'],
-  sqlite: [],
+  sqlite: ['encryption', 'keys', 'manifest'],
   kv: ['encryption', 'keys', 'manifest'],
 }
 

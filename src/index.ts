@@ -31,15 +31,12 @@ export type { RunningServer } from './server/run.js'
 export { type ServerOptions, startServer } from './start-server.js'
 
 export { Database } from './sqlite/database.js'
-export type {
-  AggregateOptions,
-  DatabaseOptions,
-  FunctionOptions,
-  PragmaOptions,
-  SerializeOptions,
-} from './sqlite/database.js'
+export type { AggregateOptions, FunctionOptions, PragmaOptions, SerializeOptions } from './sqlite/database.js'
 export type { BackupOptions, BackupProgress } from './sqlite/backup.js'
+export type { KeyProviderOption } from './sqlite/key-provider.js'
+export type { DatabaseOptions } from './sqlite/opening.js'
 export { SqliteError } from './sqlite/sqlite-error.js'
-export type { ColumnDefinition, RunResult, Statement } from './sqlite/statement.js'
+export type { ColumnDefinition } from './sqlite/prepared.js'
+export type { RunResult, Statement } from './sqlite/statement.js'
 export type { VirtualTableOptions } from './sqlite/table.js'
 export type { Transaction as DatabaseTransaction } from './sqlite/transaction.js'

@@ -8,6 +8,7 @@ const key = () => Buffer.from(hex, 'hex')
 /** Each `open(file)` returns something with better-sqlite3's interface. */
 export const peers = {
   nimbus: { encrypted: false, open: (file) => nimbus(file, {}) },
+  'nimbus, exclusive': { encrypted: false, open: (file) => nimbus(file, { exclusive: true }) },
   'nimbus, encrypted, shared': { encrypted: true, open: (file) => nimbus(file, { key: key() }) },
   'nimbus, encrypted, exclusive': { encrypted: true, open: (file) => nimbus(file, { key: key(), exclusive: true }) },
   'nimbus, encrypted, exclusive, sha256': {

@@ -19,6 +19,8 @@ const measurements = [
   'run in a transaction',
   'insert 1,000 in a transaction, per row',
   'open and first read',
+  'get, uniformly over 130 MB',
+  'first scan of 130 MB, per row',
 ]
 
 export async function run() {

@@ -1,12 +1,15 @@
 /** One trial in a process of its own: `node trial.mjs <peer> <measurement> <directory>` prints nanoseconds for each operation. */
-import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { peers } from './peers.mjs'
 
 const [, , peer, measurement, directory] = process.argv
 const { open } = peers[peer]
 const rows = 10_000
-const file = join(directory, `${peer.replaceAll(/\W+/g, '-')}.sqlite3`)
+/** Together larger than any of the caches, which are left at their defaults: 16 MB, and 64 MiB of nimbus, encrypted, exclusive. */
+const largeRows = 120_000
+const name = join(directory, peer.replaceAll(/\W+/g, '-'))
+const file = `${name}.sqlite3`
+const large = `${name}-large.sqlite3`
 
 /** Four columns: an integer, a short and a longer text, a double. */
 const row = (id) => [
@@ -58,9 +61,10 @@ const measurements = {
       'CREATE TABLE IF NOT EXISTS i (id INTEGER PRIMARY KEY, name TEXT, score REAL, address TEXT); DELETE FROM i',
     )
     const statement = database.prepare('INSERT INTO i (name, score, address) VALUES (?, ?, ?)')
+    const given = Array.from({ length: 1_000 }, (_, id) => row(id).slice(1))
     const time = timed(20, () => {
       database.exec('BEGIN')
-      for (let id = 0; id < 1_000; id += 1) statement.run(row(id).slice(1))
+      for (const values of given) statement.run(values)
       database.exec('COMMIT')
     })
     return time / 1_000
@@ -75,7 +79,18 @@ const measurements = {
       },
       5,
     ),
+  'get, uniformly over 130 MB': (database) => {
+    const statement = database.prepare('SELECT id, text FROM large WHERE id = ?')
+    let state = 1
+    const next = () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % largeRows
+    return timed(60_000, () => statement.get([next()]), 60_000)
+  },
+  'first scan of 130 MB, per row': (database) => {
+    const statement = database.prepare('SELECT sum(length(text)) AS total FROM large')
+    return timed(1, () => statement.get([]), 0) / largeRows
+  },
 }
+const usesLarge = (measurement) => measurement.endsWith('130 MB') || measurement.startsWith('first scan')
 
 /** Nanoseconds for each of `times` calls, after some that are not counted. */
 function timed(times, work, warmUp = Math.ceil(times / 4)) {
@@ -86,7 +101,6 @@ function timed(times, work, warmUp = Math.ceil(times / 4)) {
 }
 
 if (measurement === 'fill') {
-  for (const suffix of ['', '-wal', '-shm']) if (existsSync(file + suffix)) rmSync(file + suffix)
   const database = open(file)
   database.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, score REAL, address TEXT)')
   const insert = database.prepare('INSERT INTO t VALUES (?, ?, ?, ?)')
@@ -94,7 +108,14 @@ if (measurement === 'fill') {
   for (let id = 0; id < rows; id += 1) insert.run(row(id))
   database.exec('COMMIT')
   database.close()
+  const second = open(large)
+  second.exec('CREATE TABLE large (id INTEGER PRIMARY KEY, text TEXT)')
+  const insertLarge = second.prepare('INSERT INTO large VALUES (?, ?)')
+  second.exec('BEGIN')
+  for (let id = 0; id < largeRows; id += 1) insertLarge.run([id, `text ${id} `.repeat(90).slice(0, 1_000)])
+  second.exec('COMMIT')
+  second.close()
 } else {
-  const database = measurement === 'open and first read' ? undefined : open(file)
+  const database = measurement === 'open and first read' ? undefined : open(usesLarge(measurement) ? large : file)
   console.log(JSON.stringify(measurements[measurement](database)))
 }

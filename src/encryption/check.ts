@@ -24,12 +24,12 @@ export async function checkProtected(
   options: SettleOptions = {},
 ): Promise<Protected | undefined> {
   const file = await unlock(path, subject, provider)
-  if (file === undefined) throw await withoutManifest(path, subject)
+  if (file === undefined) throw withoutManifest(path, subject, await readFileHead(path))
   try {
     const settled = await settle(file, provider, options)
     if (settled === undefined) return undefined
     try {
-      await requireFileId(path, settled.manifest)
+      requireFileId(path, settled.manifest, await readFileHead(path))
     } catch (error) {
       settled.dek.close()
       throw error
@@ -54,9 +54,9 @@ export async function checkWithoutKey(
   provider: KeyProvider,
 ): Promise<Manifest | undefined> {
   const manifest = await inspect(path, subject, provider)
-  if (manifest === undefined) throw await withoutManifest(path, subject)
+  if (manifest === undefined) throw withoutManifest(path, subject, await readFileHead(path))
   if (manifest.state !== 'active') return undefined
-  await requireFileId(path, manifest)
+  requireFileId(path, manifest, await readFileHead(path))
   return manifest
 }
 
@@ -88,14 +88,19 @@ const DATABASES = {
   'aes-256-gcm-siv': 'a redb database',
 } as const satisfies Record<Cipher, string>
 
-async function withoutManifest(path: string, subject: FileSubject): Promise<NimbusError> {
-  const contents = contentsOf(await readFileHead(path))
+/** What to say of a file that should have a manifest; `head` is how it begins. */
+export function withoutManifest(path: string, subject: FileSubject, head: Uint8Array | undefined): NimbusError {
+  const contents = contentsOf(head)
   if (contents === 'missing') return dataMissing(path)
   return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
 }
 
-async function requireFileId(path: string, { subject, profile, current: { fileId } }: Manifest): Promise<void> {
-  const head = await readFileHead(path)
+/** @throws `data_missing`, `file_corrupt` unless the file, which begins with `head`, is the one that the manifest names */
+export function requireFileId(
+  path: string,
+  { subject, profile, current: { fileId } }: Manifest,
+  head: Uint8Array | undefined,
+): void {
   // A replica cache that is not there is rebuilt: it holds nothing of its own.
   if (head === undefined && subject.family === 'libsql_cache') return
   if (head === undefined) throw dataMissing(path)
@@ -114,7 +119,7 @@ async function requireFileId(path: string, { subject, profile, current: { fileId
   })
 }
 
-function dataMissing(path: string): NimbusError {
+export function dataMissing(path: string): NimbusError {
   return new NimbusError('data_missing', `database file is missing: ${path}`, { path })
 }
 

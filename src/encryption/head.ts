@@ -1,6 +1,6 @@
 /** What the first bytes of a database file say of it, without a key: nothing of it is authenticated. */
 import { type Cipher, type Profile, cipherOfProfile } from '../keys/profile.js'
-import { readHead } from '../manifest/file.js'
+import { readHead, readHeadAtOnce } from '../manifest/file.js'
 
 export type Contents = 'missing' | 'empty' | 'truncated' | 'plaintext' | 'ciphertext'
 
@@ -26,6 +26,11 @@ const COPIES = {
 /** As much as says whose file it is, whatever its cipher; `undefined` if there is no file. */
 export async function readFileHead(path: string): Promise<Uint8Array | undefined> {
   return readHead(path, 2 * BLOCK_BYTES)
+}
+
+/** The same for callers who cannot wait. */
+export function readFileHeadAtOnce(path: string): Uint8Array | undefined {
+  return readHeadAtOnce(path, 2 * BLOCK_BYTES)
 }
 
 export function contentsOf(head: Uint8Array | undefined): Contents {

@@ -15,9 +15,13 @@ export interface Held {
  * @throws `file_busy` at once, naming the owner; `data_dir_unwritable`, `io_error`.
  */
 export function holdFile(path: string): Held {
+  return hold(path, FileLock.exclusive)
+}
+
+function hold(path: string, take: (path: string) => FileLock): Held {
   const directory = FileLock.shared(join(dirname(path), DIRECTORY_LOCK))
   try {
-    const file = FileLock.exclusive(path + FILE_LOCK_SUFFIX)
+    const file = take(path + FILE_LOCK_SUFFIX)
     return {
       release: () => {
         file.release()
@@ -28,6 +32,11 @@ export function holdFile(path: string): Held {
     directory.release()
     throw error
   }
+}
+
+/** One file together with others that only open it: nobody changes its key meanwhile. @throws as `holdFile` */
+export function shareFile(path: string): Held {
+  return hold(path, FileLock.shared)
 }
 
 /** Every file of a directory for this process alone, as a server has it: whoever holds one of them holds its directory too. */

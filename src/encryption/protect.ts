@@ -20,7 +20,8 @@
  */
 import { NimbusError } from '../errors.js'
 import { type Profile, cipherOfFamily, cipherOfProfile } from '../keys/profile.js'
-import type { KeyProvider } from '../keys/provider.js'
+import type { DekBinding } from '../keys/binding.js'
+import type { KeyProvider, NewDek } from '../keys/provider.js'
 import { type FileSubject, describe } from '../keys/subject.js'
 import { encodeBody, encodeManifest } from '../manifest/encode.js'
 import { type Disk, exists, manifestPathOf, nativeDisk, readManifest, staleManifestPathOf } from '../manifest/file.js'
@@ -54,17 +55,34 @@ export async function createProtected(
   profile: Profile,
   disk: Disk = nativeDisk,
 ): Promise<Protected> {
+  const binding = newBinding(subject, profile)
+  for (const part of publishedFilesOf(path, subject.family)) if (await exists(part)) throw targetExists(part)
+  return announce(path, binding, provider.kind, await provider.newDek(binding), disk)
+}
+
+/** What a new file's DEK is bound to. */
+export function newBinding(subject: FileSubject, profile: Profile): DekBinding {
   if (cipherOfProfile(profile) !== cipherOfFamily(subject.family)) {
     throw new TypeError(`profile ${profile} does not fit ${describe(subject)}`)
   }
-  for (const part of dataFilesOf(path, subject.family)) {
-    // Nobody opens what was never published; the creation that this one begins takes its place.
-    if (!UNPUBLISHED_SUFFIXES.some((suffix) => part.endsWith(suffix)) && (await exists(part))) throw targetExists(part)
-  }
-  const binding = { subject, profile, generation: 1n, fileId: randomBytes(16), salt: randomBytes(32) }
-  const { dek, keyId, hint, wrapped } = await provider.newDek(binding)
+  return { subject, profile, generation: 1n, fileId: randomBytes(16), salt: randomBytes(32) }
+}
+
+/** Nobody opens what was never published; a creation takes its place. */
+export function publishedFilesOf(path: string, family: FileSubject['family']): string[] {
+  return dataFilesOf(path, family).filter((part) => !UNPUBLISHED_SUFFIXES.some((suffix) => part.endsWith(suffix)))
+}
+
+/** Writes the manifest `creating`, durably. @throws `target_exists`, what the disk throws; the DEK is closed then */
+export function announce(
+  path: string,
+  binding: DekBinding,
+  kind: string,
+  { dek, keyId, hint, wrapped }: NewDek,
+  disk: Disk,
+): Protected {
   try {
-    const { generation, fileId, salt } = binding
+    const { subject, profile, generation, fileId, salt } = binding
     const commitment = dek.commitment(salt)
     const manifest: SettledManifest = {
       subject,
@@ -72,7 +90,7 @@ export async function createProtected(
       state: 'creating',
       createdAt: new Date().toISOString(),
       rotatedAt: null,
-      current: { generation, fileId, provider: provider.kind, hint, keyId, salt, commitment, wrapped },
+      current: { generation, fileId, provider: kind, hint, keyId, salt, commitment, wrapped },
       next: null,
     }
     const manifestPath = manifestPathOf(path)
@@ -93,6 +111,12 @@ export async function createProtected(
 export async function openProtected(path: string, subject: FileSubject, provider: KeyProvider): Promise<Protected> {
   const file = await unlock(path, subject, provider)
   if (file === undefined) throw manifestMissing(path)
+  return requireActive(file)
+}
+
+/** @throws `data_missing`, `file_busy` as `openProtected`; the DEK is closed then */
+export function requireActive(file: Protected): Protected {
+  const { path } = file
   if (file.manifest.state === 'active') return file
   file.dek.close()
   if (file.manifest.state === 'rotating') throw rotationPending(path)
@@ -102,8 +126,25 @@ export async function openProtected(path: string, subject: FileSubject, provider
   })
 }
 
+/**
+ * The manifest of a copy under the same DEK, in state `creating`. The DEK stays whose it was.
+ *
+ * @throws `target_exists`, what the disk throws.
+ */
+export function announceCopy(original: Protected, path: string, disk: Disk = nativeDisk): Protected {
+  const manifest: SettledManifest = { ...original.manifest, state: 'creating', next: null }
+  const manifestPath = manifestPathOf(path)
+  if (!disk.createFileExclusive(manifestPath, sealed(manifest, original.dek))) throw targetExists(manifestPath)
+  return protectedFile(path, manifest, original.dek)
+}
+
 /** The data is complete and durable: from now on the file must exist. */
 export async function markActive(file: Protected, disk: Disk = nativeDisk): Promise<Protected> {
+  return activate(file, disk)
+}
+
+/** The same for callers who cannot wait. */
+export function activate(file: Protected, disk: Disk = nativeDisk): Protected {
   requireState(file, ['creating'])
   return rewrite(file, 'active', disk)
 }
@@ -125,12 +166,17 @@ export async function markDeleting(file: Protected, disk: Disk = nativeDisk): Pr
 export async function removeProtected(file: Protected, disk: Disk = nativeDisk): Promise<void> {
   requireState(file, ['creating', 'deleting'])
   // A `markActive` that failed in its last step has taken effect on the disk: an active file may not lack its data.
-  if (file.manifest.state === 'creating' && (await stateOnDisk(file)) === 'active')
-    await rewrite(file, 'deleting', disk)
+  if (file.manifest.state === 'creating' && (await stateOnDisk(file)) === 'active') rewrite(file, 'deleting', disk)
+  removeParts(file, disk)
+  file.dek.close()
+}
+
+/** Of a manifest that was just read: the data, then the manifest. */
+export function removeParts(file: Protected, disk: Disk = nativeDisk): void {
+  requireState(file, ['creating', 'deleting'])
   for (const part of dataFilesOf(file.path, file.manifest.subject.family)) disk.removeFileDurably(part)
   disk.removeFileDurably(staleManifestPathOf(file.path))
   disk.removeFileDurably(manifestPathOf(file.path))
-  file.dek.close()
 }
 
 /** Everything that may hold data of the file. A stale WAL or journal would be replayed into a new file of that name. */
@@ -154,7 +200,7 @@ async function stateOnDisk(file: Protected): Promise<State | undefined> {
   return (await readManifest(manifestPathOf(file.path)))?.manifest.state
 }
 
-async function rewrite(file: Protected, state: SettledManifest['state'], disk: Disk): Promise<Protected> {
+function rewrite(file: Protected, state: SettledManifest['state'], disk: Disk): Protected {
   const manifest: SettledManifest = { ...file.manifest, state, next: null }
   disk.replaceFile(manifestPathOf(file.path), sealed(manifest, file.dek))
   return protectedFile(file.path, manifest, file.dek)
@@ -171,6 +217,6 @@ function requireState(file: Protected, states: readonly string[]): void {
   throw new TypeError(`${file.path} is ${file.manifest.state}, not ${states.join(' or ')}`)
 }
 
-function targetExists(path: string): NimbusError {
+export function targetExists(path: string): NimbusError {
   return new NimbusError('target_exists', `${path} exists already`, { path })
 }

@@ -1,13 +1,16 @@
 /** From a manifest on the disk to an open DEK: nothing in the manifest is believed before this has succeeded. */
 import { NimbusError } from '../errors.js'
 import type { Profile } from '../keys/profile.js'
-import type { KeyProvider, ProviderDescriptor } from '../keys/provider.js'
+import type { KeyProvider, ProviderDescriptor, UnwrapResult } from '../keys/provider.js'
 import { quote } from '../keys/quote.js'
 import { type FileSubject, describe } from '../keys/subject.js'
 import { manifestPathOf, readManifest } from '../manifest/file.js'
 import { type Manifest, type Slot, type StoredManifest, bindingOf } from '../manifest/manifest.js'
 import { manifestAltered } from '../manifest/parse.js'
 import type { Dek } from '../native.js'
+
+/** What messages say of a provider. */
+type Named = Pick<KeyProvider, 'kind' | 'describe'>
 
 /** A file with its authenticated manifest and its open DEK: what it takes to read and write it. */
 export interface Protected {
@@ -69,19 +72,24 @@ export async function inspect(
 export async function unlockStored(path: string, stored: StoredManifest, provider: KeyProvider): Promise<Protected> {
   const manifestPath = manifestPathOf(path)
   const { manifest } = stored
-  const dek = await unwrapSlot(manifest, manifest.current, provider, manifestPath)
+  return authenticated(path, stored, await unwrapSlot(manifest, manifest.current, provider, manifestPath))
+}
+
+/** The file, unless its DEK says that the manifest is not what nimbus wrote. @throws `manifest_altered`; the DEK is closed then */
+export function authenticated(path: string, stored: StoredManifest, dek: Dek): Protected {
   if (!authenticates(dek, stored)) {
     dek.close()
-    throw manifestAltered(manifestPath, 'mac', 'it is not what nimbus wrote for this key')
+    throw manifestAltered(manifestPathOf(path), 'mac', 'it is not what nimbus wrote for this key')
   }
-  return protectedFile(path, manifest, dek)
+  return protectedFile(path, stored.manifest, dek)
 }
 
 export function protectedFile(path: string, manifest: Manifest, dek: Dek): Protected {
   return { path, manifest, dek, fileId: manifest.current.fileId, profile: manifest.profile }
 }
 
-function requireSubject(manifest: Manifest, expected: FileSubject, manifestPath: string): void {
+/** @throws `manifest_mismatch` */
+export function requireSubject(manifest: Manifest, expected: FileSubject, manifestPath: string): void {
   const found = describe(manifest.subject)
   const wanted = describe(expected)
   if (found === wanted) return
@@ -103,8 +111,22 @@ export async function unwrapSlot(
   provider: KeyProvider,
   manifestPath: string,
 ): Promise<Dek> {
+  requireKind(slot, provider, manifestPath)
+  return openedDek(
+    await provider.unwrap(bindingOf(manifest, slot), slot, slot.commitment),
+    slot,
+    provider,
+    manifestPath,
+  )
+}
+
+/** @throws `key_wrong` for what another kind of provider wrapped */
+export function requireKind(slot: Slot, provider: Named, manifestPath: string): void {
   if (slot.provider !== provider.kind) throw wrongKey(slot, provider, undefined, manifestPath)
-  const result = await provider.unwrap(bindingOf(manifest, slot), slot, slot.commitment)
+}
+
+/** What a provider answered, as a DEK. @throws `manifest_altered`, `key_wrong` */
+export function openedDek(result: UnwrapResult, slot: Slot, provider: Named, manifestPath: string): Dek {
   switch (result.outcome) {
     case 'opened':
       return result.dek
@@ -121,7 +143,7 @@ export function authenticates(dek: Dek, { manifest, body, mac }: StoredManifest)
   return Buffer.compare(dek.commitment(salt), commitment) === 0 && dek.verifyMac(fileId, body, mac)
 }
 
-function wrongKey(slot: Slot, provider: KeyProvider, ours: string | undefined, manifestPath: string): NimbusError {
+function wrongKey(slot: Slot, provider: Named, ours: string | undefined, manifestPath: string): NimbusError {
   const configured = ours === undefined ? location(provider.describe()) : `${ours} (${location(provider.describe())})`
   return new NimbusError(
     'key_wrong',

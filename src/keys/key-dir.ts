@@ -21,15 +21,20 @@ const FILES_IN_WARNINGS = 3
  * subject's key: `key_missing`, `key_malformed` naming the file, `config_invalid` if it is a link into a data directory.
  */
 export async function openKeyDirectory(path: string, dataDirs: readonly string[]): Promise<KeyProvider> {
-  await refuseKeyInside(path, dataDirs)
-  const warnings = await warningsOf(path)
+  refuseKeyInside(path, dataDirs)
+  return keyDirectory(path, dataDirs, await warningsOf(path))
+}
+
+/** The same for callers who cannot wait, without a look at the directory: a key that is not there is found when it is needed. */
+export function keyDirectory(path: string, dataDirs: readonly string[], warnings: readonly string[] = []): KeyProvider {
+  refuseKeyInside(path, dataDirs)
   return localKeyProvider({
     kind: KIND,
     warnings,
     describe: () => ({ provider: KIND, path }),
-    withKek: async (descriptor, use) => {
+    withKek: (descriptor, use) => {
       const file = join(path, keyFileName(descriptor))
-      await refuseKeyInside(file, dataDirs)
+      refuseKeyInside(file, dataDirs)
       const { key } = readKey(readSubjectKeyFile, file, `key file ${file} of ${descriptor}`)
       try {
         return use(key, resolve(file))

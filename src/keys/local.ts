@@ -2,6 +2,7 @@
 import { Dek, type WrappingKey } from '../native.js'
 import { type DekBinding, wrapHeader } from './binding.js'
 import {
+  type ImmediateKeys,
   MAX_HINT_LENGTH,
   type KeyProvider,
   type NewDek,
@@ -27,7 +28,7 @@ export interface KekHolder {
   readonly warnings: readonly string[]
   describe(): ProviderDescriptor
   /** Runs `use` with the KEK of the subject with this descriptor, and with where that is, for people. The KEK is used only meanwhile. */
-  withKek<T>(descriptor: string, use: (kek: Kek, hint: string) => T): Promise<T>
+  withKek<T>(descriptor: string, use: (kek: Kek, hint: string) => T): T
   close(): void
 }
 
@@ -41,10 +42,15 @@ const WRAPPED_BYTES = 92
 class LocalKeyProvider implements KeyProvider {
   readonly kind: string
   readonly warnings: readonly string[]
+  readonly atOnce: ImmediateKeys
   readonly #holder: KekHolder
 
   constructor(holder: KekHolder) {
     this.#holder = holder
+    this.atOnce = {
+      newDek: (binding) => this.#newDek(binding),
+      unwrap: (binding, wrapped, commitment) => this.#unwrap(binding, wrapped, commitment),
+    }
     this.kind = holder.kind
     this.warnings = holder.warnings
   }
@@ -54,16 +60,32 @@ class LocalKeyProvider implements KeyProvider {
   }
 
   async newDek(binding: DekBinding): Promise<NewDek> {
+    return this.#newDek(binding)
+  }
+
+  async wrap(binding: DekBinding, dek: Dek): Promise<WrappedDek> {
+    return this.#wrap(binding, dek)
+  }
+
+  async unwrap(binding: DekBinding, wrapped: WrappedDek, commitment: Uint8Array): Promise<UnwrapResult> {
+    return this.#unwrap(binding, wrapped, commitment)
+  }
+
+  close(): void {
+    this.#holder.close()
+  }
+
+  #newDek(binding: DekBinding): NewDek {
     const dek = Dek.generate()
     try {
-      return { dek, ...(await this.wrap(binding, dek)) }
+      return { dek, ...this.#wrap(binding, dek) }
     } catch (error) {
       dek.close()
       throw error
     }
   }
 
-  async wrap(binding: DekBinding, dek: Dek): Promise<WrappedDek> {
+  #wrap(binding: DekBinding, dek: Dek): WrappedDek {
     return this.#holder.withKek(describe(binding.subject), (kek, hint) => {
       const header = wrapHeader(binding, this.kind, kek.keyId, dek.commitment(binding.salt))
       const wrapped = withWrappingKey(kek, binding, (wrappingKey) => wrappingKey.wrap(dek, header))
@@ -71,7 +93,7 @@ class LocalKeyProvider implements KeyProvider {
     })
   }
 
-  async unwrap(binding: DekBinding, { keyId, wrapped }: WrappedDek, commitment: Uint8Array): Promise<UnwrapResult> {
+  #unwrap(binding: DekBinding, { keyId, wrapped }: WrappedDek, commitment: Uint8Array): UnwrapResult {
     if (wrapped.length !== WRAPPED_BYTES) return { outcome: 'altered' }
     return this.#holder.withKek(describe(binding.subject), (kek) => {
       const header = wrapHeader(binding, this.kind, keyId, commitment)
@@ -80,10 +102,6 @@ class LocalKeyProvider implements KeyProvider {
       // The derived key differs, yet the manifest names our key: then it was the salt or the wrapped key that changed.
       return keyId === kek.keyId ? { outcome: 'altered' } : { outcome: 'other_key', ours: kek.keyId }
     })
-  }
-
-  close(): void {
-    this.#holder.close()
   }
 }
 

@@ -1,5 +1,5 @@
 /** Where a key may not lie: in a directory that it protects, by whatever path one gets there. */
-import { realpath } from 'node:fs/promises'
+import { realpathSync } from 'node:fs'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { NimbusError, systemErrorCode } from '../errors.js'
 import { quote } from './quote.js'
@@ -10,11 +10,11 @@ import { quote } from './quote.js'
  *
  * @throws `config_invalid` naming both.
  */
-export async function refuseKeyInside(keyPath: string, dataDirs: readonly string[]): Promise<void> {
-  const key = await resolved(keyPath)
-  const name = join(await resolved(dirname(resolve(keyPath))), basename(keyPath))
+export function refuseKeyInside(keyPath: string, dataDirs: readonly string[]): void {
+  const key = resolved(keyPath)
+  const name = join(resolved(dirname(resolve(keyPath))), basename(keyPath))
   for (const dataDir of dataDirs) {
-    const directory = await resolved(dataDir)
+    const directory = resolved(dataDir)
     if (!isInside(key, directory) && !isInside(name, directory)) continue
     const through = key === resolve(keyPath) ? '' : ` (it resolves to ${quote(key, 512)})`
     throw new NimbusError('config_invalid', `the key ${keyPath}${through} lies inside the data directory ${dataDir}`, {
@@ -25,15 +25,15 @@ export async function refuseKeyInside(keyPath: string, dataDirs: readonly string
 }
 
 /** The path without links, for as much of it as exists. */
-async function resolved(path: string): Promise<string> {
+function resolved(path: string): string {
   const absolute = resolve(path)
   try {
-    return await realpath(absolute)
+    return realpathSync.native(absolute)
   } catch (error) {
     const parent = dirname(absolute)
     const code = systemErrorCode(error)
     if (parent === absolute || (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EACCES')) return absolute
-    return join(await resolved(parent), basename(absolute))
+    return join(resolved(parent), basename(absolute))
   }
 }
 

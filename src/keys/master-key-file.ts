@@ -15,14 +15,19 @@ const WHAT = 'master key file'
  * @throws `key_missing`, `key_malformed`, each with what is wrong in `detail.reason`; `config_invalid` for a key inside a data directory.
  */
 export async function openMasterKeyFile(path: string, dataDirs: readonly string[]): Promise<KeyProvider> {
-  await refuseKeyInside(path, dataDirs)
+  return masterKeyFile(path, dataDirs)
+}
+
+/** The same for callers who cannot wait. */
+export function masterKeyFile(path: string, dataDirs: readonly string[]): KeyProvider {
+  refuseKeyInside(path, dataDirs)
   const { key, mode } = readKey(readMasterKeyFile, path, `${WHAT} ${path}`)
   const hint = resolve(path)
   return localKeyProvider({
     kind: KIND,
     warnings: permissionWarnings(WHAT, path, mode, '400'),
     describe: () => ({ provider: KIND, path }),
-    withKek: async (_descriptor, use) => use(key, hint),
+    withKek: (_descriptor, use) => use(key, hint),
     close: () => key.close(),
   })
 }

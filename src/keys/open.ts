@@ -1,7 +1,7 @@
 /** From the configuration to the one provider that is active. */
 import type { EncryptionConfig } from '../config/storage.js'
-import { openKeyDirectory } from './key-dir.js'
-import { openMasterKeyFile } from './master-key-file.js'
+import { keyDirectory, openKeyDirectory } from './key-dir.js'
+import { masterKeyFile, openMasterKeyFile } from './master-key-file.js'
 import type { KeyProvider } from './provider.js'
 
 /**
@@ -19,5 +19,24 @@ export async function openKeyProvider(encryption: EncryptionConfig, dataDirs: re
     case 'aws-kms':
       // Its SDK takes longer to load than most commands to run.
       return (await import('./aws-kms/provider.js')).openAwsKms(encryption)
+  }
+}
+
+/**
+ * The same without waiting; `undefined` for a provider at the other end of a network.
+ *
+ * @throws as `openKeyProvider`.
+ */
+export function openKeyProviderAtOnce(
+  encryption: EncryptionConfig,
+  dataDirs: readonly string[],
+): KeyProvider | undefined {
+  switch (encryption.provider) {
+    case 'master-key-file':
+      return masterKeyFile(encryption.masterKeyFile, dataDirs)
+    case 'key-dir':
+      return keyDirectory(encryption.keyDir, dataDirs)
+    case 'aws-kms':
+      return undefined
   }
 }

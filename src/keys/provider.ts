@@ -47,6 +47,12 @@ export type RewrapResult =
   | { readonly outcome: 'impossible' }
   | Exclude<UnwrapResult, { readonly outcome: 'opened' }>
 
+/** `newDek` and `unwrap` of a provider that needs no network, with the same results and failures. */
+export interface ImmediateKeys {
+  newDek(binding: DekBinding): NewDek
+  unwrap(binding: DekBinding, wrapped: WrappedDek, commitment: Uint8Array): UnwrapResult
+}
+
 /**
  * Everything is asynchronous, since a KEK may be at the other end of a network. Calls may overlap.
  *
@@ -80,6 +86,8 @@ export interface KeyProvider {
    * the result to `binding`. Before the caller drops the old wrapping it unwraps the new one, and compares commitments.
    */
   rewrap?(from: Wrapping, binding: DekBinding): Promise<RewrapResult>
+  /** Of providers whose KEK comes into this process: the same for callers who cannot wait. */
+  readonly atOnce?: ImmediateKeys
   /** Wipes what the provider holds of the KEK. DEKs that it made stay open. */
   close(): void
 }

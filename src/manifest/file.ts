@@ -1,4 +1,5 @@
 /** Manifests on the disk: where they lie, read within bounds, changed only through durable steps. */
+import { closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, constants, lstat, open } from 'node:fs/promises'
 import { NimbusError, fromSystemError, systemErrorCode } from '../errors.js'
 import {
@@ -68,6 +69,12 @@ export async function readManifest(path: string): Promise<StoredManifest | undef
   return bytes === undefined ? undefined : parseManifest(bytes, path)
 }
 
+/** The same for callers who cannot wait. */
+export function readManifestAtOnce(path: string): StoredManifest | undefined {
+  const bytes = readHeadAtOnce(path, MAX_MANIFEST_BYTES + 1)
+  return bytes === undefined ? undefined : parseManifest(bytes, path)
+}
+
 /** The first `limit` bytes of a file, fewer if it is shorter; `undefined` if it does not exist. */
 export async function readHead(path: string, limit: number): Promise<Uint8Array | undefined> {
   let handle: FileHandle
@@ -87,6 +94,33 @@ export async function readHead(path: string, limit: number): Promise<Uint8Array 
   }
 }
 
+/** The same for callers who cannot wait. */
+export function readHeadAtOnce(path: string, limit: number): Uint8Array | undefined {
+  let descriptor: number
+  try {
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw fromSystemError(error, 'read', path)
+  }
+  try {
+    const stats = fstatSync(descriptor)
+    if (!stats.isFile()) throw notRegular(path)
+    const bytes = Buffer.alloc(Math.min(limit, stats.size))
+    let filled = 0
+    while (filled < bytes.length) {
+      const read = readSync(descriptor, bytes, filled, bytes.length - filled, filled)
+      if (read === 0) break
+      filled += read
+    }
+    return bytes.subarray(0, filled)
+  } catch (error) {
+    throw fromSystemError(error, 'read', path)
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
 /** Whether anything has this name; nothing is opened. */
 export async function exists(path: string): Promise<boolean> {
   try {
@@ -98,9 +132,19 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
+/** The same for callers who cannot wait. */
+export function existsAtOnce(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw fromSystemError(error, 'look for', path)
+  }
+}
+
 async function readFrom(handle: FileHandle, limit: number, path: string): Promise<Uint8Array> {
   const stats = await handle.stat()
-  if (!stats.isFile()) throw new NimbusError('io_error', `cannot read ${path}: it is not a regular file`, { path })
+  if (!stats.isFile()) throw notRegular(path)
   const bytes = Buffer.alloc(Math.min(limit, stats.size))
   let filled = 0
   while (filled < bytes.length) {
@@ -109,6 +153,10 @@ async function readFrom(handle: FileHandle, limit: number, path: string): Promis
     filled += bytesRead
   }
   return bytes.subarray(0, filled)
+}
+
+function notRegular(path: string): NimbusError {
+  return new NimbusError('io_error', `cannot read ${path}: it is not a regular file`, { path })
 }
 
 function isMissing(error: unknown): boolean {

@@ -93,15 +93,25 @@ export interface RowCode {
  */
 export function compileObjects(paths: readonly (readonly string[])[]): RowCode {
   const literal = literalOf(paths)
-  return (
-    compile(paths.length, (at) => literal.replace(/@(\d+)@/g, (_, column: string) => at(Number(column)))) ?? {
-      factory: (...values) => assembled(paths, values, 0),
-      sink: (rows, ...values) => {
-        for (let at = 0; at < values.length; at += paths.length) rows.push(assembled(paths, values, at))
-      },
-    }
-  )
+  const shape = `${paths.length} ${literal}`
+  const known = compiled.get(shape)
+  if (known !== undefined) return known
+  const code = compile(paths.length, (at) =>
+    literal.replace(/@(\d+)@/g, (_, column: string) => at(Number(column))),
+  ) ?? {
+    factory: (...values) => assembled(paths, values, 0),
+    sink: (rows, ...values) => {
+      for (let at = 0; at < values.length; at += paths.length) rows.push(assembled(paths, values, at))
+    },
+  }
+  if (compiled.size === MOST_COMPILED) compiled.clear()
+  compiled.set(shape, code)
+  return code
 }
+
+/** By their literal: to compile one takes longer than most statements, and a program opens the same files and asks the same of them. */
+const compiled = new Map<string, RowCode>()
+const MOST_COMPILED = 1000
 
 /** The same for rows that are arrays. */
 export function compileArrays(columns: number): RowCode {

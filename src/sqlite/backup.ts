@@ -3,6 +3,16 @@ import { access } from 'node:fs/promises'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { holdFile } from '../encryption/hold.js'
+import {
+  activate,
+  announceCopy,
+  type Protected,
+  publishedFilesOf,
+  removeParts,
+  targetExists,
+} from '../encryption/protect.js'
+import { existsAtOnce } from '../manifest/file.js'
 import { counters, library, optionOf } from '../native.js'
 import { assertFree, assertIdle, assertOpen, type Connection, whileBusy } from './connection.js'
 import { attachedOption, optionsOf } from './options.js'
@@ -24,7 +34,13 @@ const PAGES_AT_ONCE = 100
 const MOST_PAGES = 0x7fffffff
 const ALL_PAGES = -1
 
-export async function backUp(connection: Connection, target: unknown, given: unknown): Promise<BackupProgress> {
+/** `original` is the file if it has a manifest: its copy then gets one too. */
+export async function backUp(
+  connection: Connection,
+  target: unknown,
+  given: unknown,
+  original: Protected | undefined,
+): Promise<BackupProgress> {
   const options = optionsOf(given, 'second')
   if (typeof target !== 'string') throw new TypeError('Expected first argument to be a string')
   const path = target.trim()
@@ -44,11 +60,38 @@ export async function backUp(connection: Connection, target: unknown, given: unk
   )
   assertOpen(connection)
   assertIdle(connection)
-  const backup = library.backupOpen(connection.handle, attached, path, isNew)
+  const work = async (): Promise<BackupProgress> => {
+    const backup = library.backupOpen(connection.handle, attached, path, isNew)
+    try {
+      return await copy(connection, backup, typeof progress === 'function' ? progress : undefined)
+    } finally {
+      library.backupClose(backup)
+    }
+  }
+  return original === undefined ? work() : withManifest(original, path, work)
+}
+
+/**
+ * The copy's manifest is there before its first byte, `creating`, and says `active` after its last: one that was interrupted is
+ * taken away by whoever opens it.
+ */
+async function withManifest<T>(original: Protected, path: string, work: () => Promise<T>): Promise<T> {
+  const held = holdFile(path)
   try {
-    return await copy(connection, backup, typeof progress === 'function' ? progress : undefined)
+    for (const part of publishedFilesOf(path, original.manifest.subject.family)) {
+      if (existsAtOnce(part)) throw targetExists(part)
+    }
+    const made = announceCopy(original, path)
+    try {
+      const result = await work()
+      activate(made)
+      return result
+    } catch (error) {
+      removeParts(made)
+      throw error
+    }
   } finally {
-    library.backupClose(backup)
+    held.release()
   }
 }
 

@@ -1,8 +1,8 @@
 /** A database: better-sqlite3's `Database`, with a key where one is given. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { callable, library, optionOf } from '../native.js'
+import { join } from 'node:path'
+import { callable, library } from '../native.js'
 import { defineAggregate } from './aggregate.js'
 import { backUp, type BackupOptions, type BackupProgress, serialize } from './backup.js'
 import {
@@ -14,31 +14,15 @@ import {
   type Connection,
   whileBusy,
 } from './connection.js'
-import { type DatabaseKey, keyOf, openNative, type OpenFlags } from './key.js'
+import { type DatabaseKey, openNative, type OpenFlags } from './key.js'
+import { providedAtOnce, providedLater } from './key-provider.js'
+import { type DatabaseOptions, openingOf } from './opening.js'
 import { attachedOption, booleanOption, functionFlags, lengthOf, optionsOf, safeIntegersOption } from './options.js'
-import { booleanOf, PreparedStatement, Statement } from './statement.js'
+import { openProvided, ownerOf, type ProvidedFile } from './provided.js'
+import { PreparedStatement } from './prepared.js'
+import { booleanOf, Statement } from './statement.js'
 import { defineTable, type VirtualTableOptions } from './table.js'
 import { stepsOf, type Steps, type Transaction, wrap } from './transaction.js'
-
-/** How a database is opened. */
-export interface DatabaseOptions {
-  /** Refuse every write; the file must exist. */
-  readonly?: boolean
-  /** Fail if there is no file, instead of making one. */
-  fileMustExist?: boolean
-  /** Milliseconds to wait for other connections before `SQLITE_BUSY`; 5,000 by default. */
-  timeout?: number
-  /** Called with the text of each statement that runs, its parameters filled in. */
-  verbose?: ((sql: string) => void) | null
-  /** 32 raw bytes: SQLCipher's raw key of this file. They are copied into locked native memory. */
-  key?: Uint8Array
-  /** Overwrite `key` with zeros once it is copied. */
-  wipeKey?: boolean
-  /** The page format; `sqlcipher-4` by default. */
-  profile?: 'sqlcipher-4' | 'sqlcipher-4-sha256'
-  /** Keep the file for this process alone: no file locks for each read. Another process gets `SQLITE_BUSY`. */
-  exclusive?: boolean
-}
 
 /** How a function of JavaScript appears in SQL. */
 export interface FunctionOptions {
@@ -75,7 +59,6 @@ export interface SerializeOptions {
 }
 
 const MOST_ARGUMENTS = 100
-const LONGEST_TIMEOUT_MS = 0x7fffffff
 
 const forgotten = new FinalizationRegistry((resources: Resources) => {
   resources.release()
@@ -84,10 +67,12 @@ const forgotten = new FinalizationRegistry((resources: Resources) => {
 /** What a database holds beside its memory; released when it is closed, or forgotten. */
 class Resources {
   readonly connection: Connection
+  readonly provided: ProvidedFile | undefined
   readonly #directory: string | undefined
 
-  constructor(connection: Connection, directory: string | undefined) {
+  constructor(connection: Connection, directory: string | undefined, provided: ProvidedFile | undefined) {
     this.connection = connection
+    this.provided = provided
     this.#directory = directory
   }
 
@@ -96,6 +81,7 @@ class Resources {
       this.connection.open = false
       library.close(this.connection.handle)
     }
+    this.provided?.release()
     if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true })
   }
 }
@@ -122,65 +108,44 @@ class DatabaseClass {
   /**
    * Opens a database, or makes one. Without a path, with `''` or `':memory:'` it is temporary; a Buffer of `serialize()` is copied.
    *
-   * @throws TypeError, RangeError for mistakes of the caller; SqliteError: `SQLITE_CANTOPEN`, `SQLITE_NOTADB` for a wrong key
+   * @throws TypeError, RangeError for mistakes of the caller; SqliteError: `SQLITE_CANTOPEN`, `SQLITE_NOTADB` for a wrong key, `SQLITE_CORRUPT`
+   * for a log or journal of another file; with a provider NimbusError: `file_busy`, `data_missing`, `manifest_missing`, `manifest_altered`,
+   * `manifest_mismatch`, `file_corrupt`, `config_invalid`, and those of the provider
    */
   constructor(source?: string | Buffer | null, given?: DatabaseOptions | null) {
-    const serialized = Buffer.isBuffer(source) ? source : undefined
-    const name: unknown = serialized === undefined ? (source ?? '') : ':memory:'
-    const options = given ?? {}
-    if (typeof name !== 'string') throw new TypeError('Expected first argument to be a string')
-    if (typeof options !== 'object') throw new TypeError('Expected second argument to be an options object')
-    if ('readOnly' in options) throw new TypeError('Misspelled option "readOnly" should be "readonly"')
-    if ('memory' in options) {
-      throw new TypeError('Option "memory" was removed in v7.0.0 (use ":memory:" filename instead)')
-    }
-    const path = name.trim()
-    const isAnonymous = path === '' || path === ':memory:'
-    const readonly = booleanOption(options, 'readonly')
-    const mustExist = booleanOption(options, 'fileMustExist')
-    const timeout = 'timeout' in options ? optionOf(options, 'timeout') : 5000
-    const verbose = 'verbose' in options ? options.verbose : null
-    if (readonly && isAnonymous && serialized === undefined) {
-      throw new TypeError('In-memory/temporary databases cannot be readonly')
-    }
-    if (typeof timeout !== 'number' || !Number.isInteger(timeout) || timeout < 0) {
-      throw new TypeError('Expected the "timeout" option to be a positive integer')
-    }
-    if (timeout > LONGEST_TIMEOUT_MS) throw new RangeError('Option "timeout" cannot be greater than 2147483647')
-    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- plain JavaScript calls this too
-    if (verbose !== null && verbose !== undefined && typeof verbose !== 'function') {
-      throw new TypeError('Expected the "verbose" option to be a function')
-    }
-    const key = keyOf(options)
-    if (!isAnonymous && !path.startsWith('file:') && !existsSync(dirname(path))) {
-      throw new TypeError('Cannot open database because the directory does not exist')
-    }
+    const opening = openingOf(source, given)
+    const { source: name, path, isAnonymous, serialized, verbose, flags, key } = opening
+    const { readonly } = flags
     // The bytes of an encrypted database are a file, not an image of memory.
     const directory = serialized !== undefined && key !== undefined ? mkdtempSync(join(tmpdir(), 'nimbus-')) : undefined
     const opened = directory === undefined ? path : join(directory, 'database')
-    const flags = { readonly, mustExist, exclusive: booleanOption(options, 'exclusive'), timeout }
+    const provided = opening.keyProvider === undefined ? undefined : providedAtOnce(opening, opening.keyProvider)
     try {
       if (directory !== undefined && serialized !== undefined) writeFileSync(opened, serialized, { mode: 0o600 })
       this.#connection = {
-        handle: openNative(opened, flags, key, directory === undefined ? serialized : undefined),
+        handle:
+          provided === undefined
+            ? openNative(opened, flags, key, directory === undefined ? serialized : undefined)
+            : openProvided(opened, flags, provided),
         open: true,
         busy: false,
         iterators: 0,
         safeIntegers: false,
         unsafe: false,
         calls: false,
-        verbose: verbose ?? undefined,
+        verbose,
       }
     } catch (error) {
+      provided?.release()
       if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
       throw error
     } finally {
-      if (key !== undefined && booleanOption(options, 'wipeKey')) key.bytes.fill(0)
+      if (opening.wipeKey) key?.bytes.fill(0)
     }
     this.#path = opened
     this.#flags = flags
-    this.#profile = key?.profile
-    this.#resources = new Resources(this.#connection, directory)
+    this.#profile = key?.profile ?? provided?.profile
+    this.#resources = new Resources(this.#connection, directory, provided)
     forgotten.register(this, this.#resources, this.#resources)
     const connection = this.#connection
     const getter = (get: () => unknown): PropertyDescriptor => ({ get, enumerable: true })
@@ -191,6 +156,18 @@ class DatabaseClass {
       readonly: getter(() => readonly),
       memory: getter(() => isAnonymous),
     })
+  }
+
+  /**
+   * Opens a database, or makes one, with any key provider. Finishes or undoes a rotation of its key that was interrupted.
+   *
+   * @throws as the constructor
+   */
+  static async open(source: string, options: DatabaseOptions = {}): Promise<DatabaseClass> {
+    const opening = openingOf(source, options)
+    if (opening.keyProvider === undefined) return new DatabaseClass(source, options)
+    const provided = await providedLater(opening, opening.keyProvider)
+    return new DatabaseClass(source, Object.assign({}, options, { keyProvider: provided }))
   }
 
   /** Compiles one statement. */
@@ -229,9 +206,12 @@ class DatabaseClass {
     return this
   }
 
-  /** Copies the database to a file while it is in use. The copy of an encrypted one is under the same key. */
+  /**
+   * Copies the database to a file while it is in use. The copy of an encrypted one is under the same key; where a provider wraps that, the
+   * copy gets a manifest of its own, and its name must be free.
+   */
   async backup(path: string, options?: BackupOptions | null): Promise<BackupProgress> {
-    return backUp(this.#connection, path, options)
+    return backUp(this.#connection, path, options, this.#resources.provided?.file)
   }
 
   /** The database as bytes, which `new Database(bytes)` opens; of an encrypted one they are encrypted under the same key. */
@@ -313,29 +293,32 @@ class DatabaseClass {
 
   /**
    * Encrypts every page anew under another key: 32 bytes. The file is closed and opened again, so statements are to be prepared,
-   * and functions defined, again. Close other connections first.
+   * and functions defined, again. Close other connections first. When it returns, every page has been authenticated under the new key.
    *
-   * @throws SqliteError; the file is then under the one key or the other, and this database closed
+   * @throws TypeError for a file with a key provider, which `nimbus encryption rotate-dek` gives another key; SqliteError: this database
+   * is then closed, and the message says what the file is under: `SQLITE_BUSY` while others have it open, and nothing has changed
    */
   rekey(bytes: Uint8Array): this {
     const connection = this.#connection
     const profile = this.#profile
     if (profile === undefined) throw new TypeError('Only a database that was opened with a key can be given another')
+    const file = this.#resources.provided?.file
+    if (file !== undefined) {
+      const command = `nimbus encryption rotate-dek --path ${file.path} --provider sqlite --tenant-id ${ownerOf(file)}`
+      throw new TypeError(`The key of this file is its provider's to make: close it and run ${command}`)
+    }
     if (!(bytes instanceof Uint8Array) || bytes.length !== 32) throw new TypeError('Expected the key to have 32 bytes')
     assertFree(connection)
     if (this.inTransaction) throw new TypeError('The key cannot be changed inside a transaction')
+    const isWal = this.pragma('journal_mode', { simple: true }) === 'wal'
     connection.open = false
     this.#steps = undefined
-    try {
-      library.rekey(connection.handle, bytes)
-    } finally {
-      // SQLCipher says that all went well when the COMMIT failed; what the file is under is seen when it is opened again.
-      library.close(connection.handle)
-    }
+    library.rekey(connection.handle, bytes)
     const flags = { ...this.#flags, mustExist: true }
     connection.handle = openNative(this.#path, flags, { bytes, profile }, undefined)
     connection.open = true
     this.#configure()
+    if (isWal) this.pragma('journal_mode = WAL')
     return this
   }
 

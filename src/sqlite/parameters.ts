@@ -19,17 +19,20 @@ export function parametersOf(names: readonly (string | null)[]): Parameters {
   return { count: names.length, named, anonymous }
 }
 
-/** The values as they came where that is right already, which is the usual case. */
+/** The values as they came, one by one or in an array, where that is right already, which is the usual case. */
 export function arrange(parameters: Parameters, values: readonly unknown[]): readonly unknown[] {
-  if (values.length !== parameters.count || parameters.named.length > 0) return arrangeAll(parameters, values)
-  for (let index = 0; index < values.length; index += 1) {
-    const value = values[index]
+  if (parameters.named.length > 0) return arrangeAll(parameters, values)
+  const [first] = values
+  const given: readonly unknown[] = values.length === 1 && Array.isArray(first) ? first : values
+  if (given.length !== parameters.count) return arrangeAll(parameters, values)
+  for (let index = 0; index < given.length; index += 1) {
+    const value = given[index]
     const type = typeof value
     if (type !== 'number' && type !== 'string' && value !== null && type !== 'bigint') {
       return arrangeAll(parameters, values)
     }
   }
-  return values
+  return given
 }
 
 function arrangeAll(parameters: Parameters, values: readonly unknown[]): readonly unknown[] {

@@ -1,24 +1,18 @@
 /** A prepared statement: better-sqlite3's `Statement`. */
+import { counters, exactCounters, library } from '../native.js'
+import { assertIdle, assertNoIteratorsUnlessUnsafe, assertOpen, type Owner } from './connection.js'
+import { arrange } from './parameters.js'
 import {
-  compileArrays,
-  compileObjects,
-  compilePlucked,
-  counters,
-  exactCounters,
-  library,
-  type RowCode,
-  type RowFactory,
-  type RowSink,
-} from '../native.js'
-import {
-  assertIdle,
-  assertNoIteratorsUnlessUnsafe,
-  assertOpen,
-  type Connection,
-  whileBusy,
-  type Owner,
-} from './connection.js'
-import { arrange, type Parameters, parametersOf } from './parameters.js'
+  all,
+  type ColumnDefinition,
+  get,
+  getWith,
+  type Mode,
+  next,
+  PreparedStatement,
+  run,
+  runWith,
+} from './prepared.js'
 
 /** What `run` did. */
 export interface RunResult {
@@ -28,139 +22,10 @@ export interface RunResult {
   lastInsertRowid: number | bigint
 }
 
-/** One column of what a statement returns; null where it is the result of an expression. */
-export interface ColumnDefinition {
-  name: string
-  column: string | null
-  table: string | null
-  database: string | null
-  type: string | null
-}
-
-type Mode = 'flat' | 'pluck' | 'expand' | 'raw'
-
 /** Ends before native code would be asked again for a statement that returns few rows. */
 const FIRST_ROWS = 16
 const MORE_ROWS = 64
 const MOST_ITERATORS = 0xffff
-/** Columns come as five strings each. */
-const COLUMN_FIELDS = 5
-
-/** A statement's native side, apart from the object that its user holds: it is finalized once nobody holds that. */
-export class PreparedStatement {
-  readonly connection: Connection
-  readonly handle: number
-  readonly source: string
-  readonly returnsData: boolean
-  readonly isReadOnly: boolean
-  readonly parameters: Parameters
-  safeIntegers: boolean
-  mode: Mode = 'flat'
-  bound = false
-  /** An iteration over it is under way. */
-  locked = false
-  #code: RowCode | undefined
-
-  /** @throws RangeError unless `source` is one statement; SqliteError */
-  constructor(connection: Connection, source: string, isPragma: boolean) {
-    if (typeof source !== 'string') throw new TypeError('Expected first argument to be a string')
-    assertOpen(connection)
-    assertIdle(connection)
-    if (isPragma) assertNoIteratorsUnlessUnsafe(connection)
-    const prepared = whileBusy(connection, () => library.prepare(connection.handle, source, !isPragma))
-    if (prepared === 0) throw new RangeError('The supplied SQL string contains no statements')
-    if (prepared === 1) throw new RangeError('The supplied SQL string contains more than one statement')
-    const [handle, isReadOnly, columns, ...names] = prepared
-    this.connection = connection
-    this.handle = handle
-    this.source = source
-    this.isReadOnly = isReadOnly === 1
-    this.returnsData = columns > 0 || isPragma
-    this.parameters = parametersOf(names)
-    this.safeIntegers = connection.safeIntegers
-    if (this.safeIntegers) this.configure()
-  }
-
-  /** Called by native code when the columns may be others than they were. */
-  changed(): [RowFactory, RowSink] {
-    this.#code = undefined
-    const { factory, sink } = this.code
-    return [factory, sink]
-  }
-
-  get code(): RowCode {
-    return (this.#code ??= this.#compile())
-  }
-
-  configure(): void {
-    this.#code = undefined
-    library.configure(this.handle, this.safeIntegers, this.mode === 'pluck')
-  }
-
-  columns(): ColumnDefinition[] {
-    const fields = library.columns(this.handle)
-    const columns: ColumnDefinition[] = []
-    for (let at = 0; at < fields.length; at += COLUMN_FIELDS) {
-      columns.push({
-        name: fields[at] ?? '',
-        column: fields[at + 1] ?? null,
-        table: fields[at + 2] ?? null,
-        database: fields[at + 3] ?? null,
-        type: fields[at + 4] ?? null,
-      })
-    }
-    return columns
-  }
-
-  assertReturnsData(): void {
-    if (!this.returnsData) throw new TypeError('This statement does not return data. Use run() instead')
-  }
-
-  assertUsable(): void {
-    const { connection } = this
-    if (connection.open && !connection.busy && !this.locked) return
-    assertOpen(connection)
-    assertIdle(connection)
-    throw new TypeError('This statement is busy executing a query')
-  }
-
-  /** What native code is to bind. */
-  arrange(values: readonly unknown[]): readonly unknown[] {
-    if (!this.bound) return arrange(this.parameters, values)
-    if (values.length > 0) throw new TypeError('This statement already has bound parameters')
-    return values
-  }
-
-  /** Tells the logger, for which the values are bound first; `work` then runs with what is bound. */
-  logged<T>(log: (sql: string) => void, values: readonly unknown[], work: () => T): T {
-    library.bind(this.handle, ...values)
-    try {
-      return whileBusy(this.connection, () => {
-        log(library.expandedSql(this.handle))
-        return work()
-      })
-    } finally {
-      if (!this.bound) library.clear(this.handle)
-    }
-  }
-
-  #compile(): RowCode {
-    switch (this.mode) {
-      case 'pluck':
-        return compilePlucked()
-      case 'raw':
-        return compileArrays(library.columns(this.handle).length / COLUMN_FIELDS)
-      case 'expand':
-        return compileObjects(this.columns().map(({ table, name }) => [table ?? '$', name]))
-      case 'flat':
-        return compileObjects(this.columns().map(({ name }) => [name]))
-    }
-  }
-}
-
-// Functions of native code: `this` is what each call passes.
-// eslint-disable-next-line @typescript-eslint/unbound-method
-const { run, get, all, next } = library
 
 /**
  * A prepared statement, made by `db.prepare(sql)`. `R` is what its rows are.
@@ -212,7 +77,7 @@ export class Statement<R = unknown> {
     else {
       connection.busy = true
       try {
-        run(handle, ...bound)
+        runWith(handle, bound)
       } finally {
         connection.busy = false
       }
@@ -236,7 +101,7 @@ export class Statement<R = unknown> {
     if (verbose !== undefined) return prepared.logged(verbose, bound, () => get.call(prepared, handle, factory))
     connection.busy = true
     try {
-      return get.call(prepared, handle, factory, ...bound)
+      return getWith(prepared, factory, bound)
     } finally {
       connection.busy = false
     }

@@ -1,6 +1,7 @@
 /** Functions that run inside a transaction. */
 import type { Connection, Owner } from './connection.js'
-import { Statement, PreparedStatement } from './statement.js'
+import { PreparedStatement } from './prepared.js'
+import { Statement } from './statement.js'
 
 type AnyFunction = (this: unknown, ...values: never[]) => unknown
 

@@ -4,7 +4,7 @@ use crate::sqlcipher::{FilePages, HashAlgorithm};
 use crate::{FileId, KEY_BYTES, LockedBytes};
 
 /// The 32-byte key that SQLCipher uses for the pages of one file, with the salt that the file begins with. Made by
-/// [`crate::Dek::sqlcipher_key`].
+/// [`crate::Dek::sqlcipher_key`], or of a raw key.
 pub struct SqlcipherKey {
     key: LockedBytes<KEY_BYTES>,
     salt: FileId,
@@ -40,6 +40,14 @@ impl SqlcipherKey {
     #[must_use]
     pub const fn salt(&self) -> FileId {
         self.salt
+    }
+
+    /// A raw key that somebody keeps, of a file that begins with `salt`.
+    #[must_use]
+    pub fn given(key: &LockedBytes<KEY_BYTES>, salt: FileId) -> Self {
+        let mut copy = LockedBytes::zeroed();
+        copy.expose_secret_mut().copy_from_slice(key.expose_secret());
+        Self { key: copy, salt }
     }
 
     pub(crate) const fn from_secret(key: LockedBytes<KEY_BYTES>, salt: FileId) -> Self {

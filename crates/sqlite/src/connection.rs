@@ -383,7 +383,8 @@ fn prepare(
     connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(context)))
 }
 
-const CREATE_SETTINGS: &str = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = NONE; PRAGMA encoding = 'UTF-8';";
+pub(crate) const CREATE_SETTINGS: &str =
+    "PRAGMA page_size = 4096; PRAGMA auto_vacuum = NONE; PRAGMA encoding = 'UTF-8';";
 
 const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;

@@ -30,10 +30,20 @@ pub(crate) const LOCK_PAGE: u32 = 0x4000_0000 / PAGE_SIZE + 1;
 const UNCOUNTED: u32 = u32::MAX;
 const READ_AT_ONCE_BYTES: usize = 256 * 1024;
 
+/// Whether the data file may turn out never to have been written to the end of its first transaction, whose journal empties it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emptying {
+    /// Its manifest says that it was made.
+    Never,
+    /// Nothing but the file itself says how far its maker came.
+    IfNew,
+}
+
 /// Whether SQLite may be let at the journal at `path`. `first_page` reads the first page of the data file, as it lies there.
 pub(crate) fn is_harmless(
     path: &Path,
     pages: &FilePages,
+    emptying: Emptying,
     first_page: impl FnOnce() -> Option<Vec<u8>>,
 ) -> io::Result<bool> {
     let mut journal = match File::open(path) {
@@ -62,6 +72,9 @@ pub(crate) fn is_harmless(
     match reader.read()? {
         Records::None => Ok(true),
         Records::Foreign => Ok(false),
+        Records::Own { database_pages: 0 } if emptying == Emptying::IfNew => {
+            Ok(first_page().is_none_or(|page| is_of_first_transaction(&page, pages)))
+        }
         Records::Own { database_pages } => {
             let own_pages = reader
                 .own_pages
@@ -69,6 +82,18 @@ pub(crate) fn is_harmless(
             Ok(own_pages.is_some_and(|own| own != 0 && own <= database_pages))
         }
     }
+}
+
+/// Whether nothing but a file's first transaction can have written this first page: it was not reached yet, or its change
+/// counter says so. A log keeps the counter low however much it holds: where there is one, the file may have no second page.
+fn is_of_first_transaction(page: &[u8], pages: &FilePages) -> bool {
+    if page.iter().all(|&byte| byte == 0) {
+        return true;
+    }
+    pages.open_first(page).is_some_and(|content| {
+        let has_log = content.get(18..20) != Some(&[1, 1]);
+        word(&content, 24) <= 1 && (!has_log || database_pages_of(&content).is_some_and(|count| count <= 1))
+    })
 }
 
 /// Whether the journal ends like one that belongs to a transaction over several files, which nimbus never has: the length of

@@ -29,6 +29,9 @@
 //! | `watched`    | long statements: progress, and stopping them                             |
 //! | `defaults`   | SQLCipher's process-wide defaults, and whose turn it is with them        |
 //! | `library`    | a connection whose statements the addon steps itself                     |
+//! | `library_error` | what goes wrong there, in SQLite's terms                             |
+//! | `library_rekey` | another raw key for a file of the library                            |
+//! | `own_size`   | the size of a file that belongs to this process                          |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -45,10 +48,13 @@ mod exit;
 mod frames;
 mod journal;
 mod library;
+mod library_error;
+mod library_rekey;
 mod linkage;
 mod log;
 mod meter;
 mod options;
+mod own_size;
 mod provider;
 mod queue;
 mod raw_file;
@@ -68,7 +74,8 @@ pub use completion::{Completion, Outcome, RequestId, Sink};
 pub use connection::Connection;
 pub use copy::{CopyJob, copy_database};
 pub use error::StoreError;
-pub use library::{LibraryConnection, LibraryError, LibraryKey, LibraryOptions, PageMark};
+pub use library::{LibraryAccess, LibraryConnection, LibraryKey, LibraryOptions, PageMark};
+pub use library_error::LibraryError;
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store, Verification};

@@ -5,19 +5,24 @@
 
 #![expect(unsafe_code, reason = "what is prepared and stepped elsewhere needs the raw handle")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
-use nimbus_crypto::LockedBytes;
+use nimbus_crypto::{FileId, LockedBytes, SqlcipherKey};
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-use crate::connection::{apply_key, key};
+use crate::connection::{CREATE_SETTINGS, apply_key, key, prepare_file};
 use crate::defaults;
-use crate::options::{Encryption, Profile};
+use crate::error::StoreError;
+use crate::library_error::LibraryError;
+use crate::library_rekey::rewrite;
+use crate::options::{Encryption, Mode, Profile};
+use crate::own_size;
+use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
 use crate::tamper::{self, Mark};
 
@@ -37,54 +42,44 @@ pub enum LibraryKey {
     Bound(Arc<Encryption>),
 }
 
+impl LibraryKey {
+    /// Of a file that begins with `salt`.
+    fn with_salt(&self, salt: FileId) -> Arc<Encryption> {
+        match self {
+            Self::Raw(raw, profile) => Arc::new(Encryption {
+                key: SqlcipherKey::given(raw, salt),
+                profile: *profile,
+            }),
+            Self::Bound(encryption) => Arc::clone(encryption),
+        }
+    }
+}
+
+/// What may be done with a file, and whether it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LibraryAccess {
+    /// It is there, and every write is refused.
+    ReadOnly,
+    /// It is there.
+    Existing,
+    /// It may be there.
+    OpenOrCreate,
+    /// It is not there: it is made, durably, in WAL mode and with its first page in it.
+    New,
+}
+
 /// How a file is opened.
 pub struct LibraryOptions<'a> {
     /// A path, or `:memory:`, or empty for a temporary database.
     pub path: &'a Path,
-    /// Refuse every write.
-    pub read_only: bool,
-    /// Fail if there is no file.
-    pub must_exist: bool,
+    /// What may be done with it, and whether it is there.
+    pub access: LibraryAccess,
     /// Keep the file for this process alone.
     pub exclusive: bool,
     /// How long to wait for other connections.
     pub timeout: Duration,
     /// Absent for a plain file.
     pub key: Option<LibraryKey>,
-}
-
-/// SQLite's words and extended result code.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct LibraryError {
-    /// "Result and Error Codes".
-    pub code: i32,
-    /// What SQLite says.
-    pub message: String,
-}
-
-impl LibraryError {
-    /// A page did not authenticate.
-    #[must_use]
-    pub fn corrupt() -> Self {
-        Self {
-            code: ffi::SQLITE_CORRUPT,
-            message: "a page of this file does not authenticate: it was altered or damaged".to_owned(),
-        }
-    }
-
-    fn from_sqlite(error: rusqlite::Error) -> Self {
-        match error {
-            rusqlite::Error::SqliteFailure(failure, message) => Self {
-                code: failure.extended_code,
-                message: message.unwrap_or_else(|| ffi::code_to_str(failure.extended_code).to_owned()),
-            },
-            other => Self {
-                code: ffi::SQLITE_ERROR,
-                message: other.to_string(),
-            },
-        }
-    }
 }
 
 /// A position in the count of pages that failed on this thread.
@@ -119,10 +114,20 @@ impl LibraryConnection {
     pub fn open(options: &LibraryOptions<'_>) -> Result<Self, LibraryError> {
         crate::exit::prepare();
         crate::provider::keep_linked();
-        let access = match (options.read_only, options.must_exist) {
-            (true, _) => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            (false, true) => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            (false, false) => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        if let Some(LibraryKey::Bound(_)) = options.key {
+            // An empty file would be an empty database, whatever its manifest says.
+            let mode = match options.access {
+                LibraryAccess::New => Mode::Create,
+                _ => Mode::Open,
+            };
+            prepare_file(options.path, mode).map_err(|error| LibraryError::from_store(&error))?;
+        }
+        let access = match options.access {
+            LibraryAccess::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            LibraryAccess::Existing => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            LibraryAccess::OpenOrCreate | LibraryAccess::New => {
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+            }
         };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let inner = if options.exclusive {
@@ -131,6 +136,9 @@ impl LibraryConnection {
             rusqlite::Connection::open_with_flags(options.path, flags)
         }
         .map_err(LibraryError::from_sqlite)?;
+        if options.exclusive {
+            own_size::keep(&inner);
+        }
         let mut connection = Self {
             inner,
             key: options.key.clone(),
@@ -139,15 +147,17 @@ impl LibraryConnection {
         Ok(connection)
     }
 
-    /// A connection to another file under the key of this one, for a backup.
+    /// A connection to another file under the key of this one, for a backup. Where that key is in a manifest, the file is new.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn open_target(&self, path: &Path) -> Result<Self, LibraryError> {
         Self::open(&LibraryOptions {
             path,
-            read_only: false,
-            must_exist: false,
+            access: match self.key {
+                Some(LibraryKey::Bound(_)) => LibraryAccess::New,
+                _ => LibraryAccess::OpenOrCreate,
+            },
             exclusive: false,
             timeout: Duration::ZERO,
             key: self.key.clone(),
@@ -175,35 +185,70 @@ impl LibraryConnection {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
-    /// Writes every page anew under another raw key.
+    /// Closes the database and writes every page anew under another raw key, with its log folded and nobody else in the file. The
+    /// file has no log afterwards.
+    ///
+    /// SQLCipher's own word is not taken: every page of the file is authenticated under the new key before this returns.
     ///
     /// # Errors
-    /// What SQLite says. Whatever this returns, the connection must be closed and the file opened again: SQLCipher says
-    /// that all went well when the COMMIT failed.
-    pub fn rekey(&mut self, new_key: Arc<LockedBytes<32>>) -> Result<(), LibraryError> {
-        let Some(LibraryKey::Raw(_, profile)) = self.key else {
+    /// What went wrong, and under which key the file is: the one that it had, unless the error says otherwise.
+    pub fn rekey(self, new_key: &LockedBytes<32>) -> Result<(), LibraryError> {
+        let (Some(LibraryKey::Raw(_, profile)), Some(path)) = (&self.key, self.path()) else {
             return Err(LibraryError {
                 code: ffi::SQLITE_MISUSE,
-                message: "only a database opened with a raw key can be given another".to_owned(),
+                message: "only a file that was opened with a raw key can be given another".to_owned(),
             });
         };
-        let mark = tamper::mark();
-        let code = raw_text(&new_key, |text| {
-            let length = i32::try_from(text.len()).unwrap_or(0);
-            // SAFETY: the handle is open, no statement runs on it, and the key's bytes are copied ("SQLCipher API").
-            unsafe { ffi::sqlite3_rekey_v2(self.handle(), c"main".as_ptr(), text.as_ptr().cast(), length) }
-        });
-        if mark.page_failed_since() {
-            return Err(LibraryError::corrupt());
+        let Some(salt) = self.salt() else {
+            // Nothing was ever written to it.
+            return Ok(());
+        };
+        let profile = *profile;
+        let current = self.key.as_ref().map(|key| key.with_salt(salt));
+        drop(self.inner);
+        let Some(current) = current else { return Ok(()) };
+        let next = Encryption {
+            key: SqlcipherKey::given(new_key, salt),
+            profile,
+        };
+        rewrite(&path, &current, &next)
+    }
+
+    /// The file, if there is one that lasts.
+    fn path(&self) -> Option<PathBuf> {
+        self.inner.path().filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// What the file begins with; nothing before its first page was written.
+    fn salt(&self) -> Option<FileId> {
+        salt_of(&RawFile::of(&self.inner)?.first_page()?)
+    }
+
+    /// Authenticates what lies beside the file, since SQLite will write it into the file as it is. Nothing was read yet.
+    fn admit_side_files(&self, key: &LibraryKey, is_shared: bool) -> Result<(), LibraryError> {
+        if self.path().is_none() {
+            return Ok(());
         }
-        self.key = Some(LibraryKey::Raw(new_key, profile));
-        if code == ffi::SQLITE_OK {
-            Ok(())
-        } else {
-            Err(LibraryError {
-                code,
-                message: ffi::code_to_str(code).to_owned(),
-            })
+        let side_files = SideFiles::of(&self.inner);
+        if !side_files.are_there() {
+            return Ok(());
+        }
+        let first_page = RawFile::of(&self.inner).and_then(|file| file.first_page());
+        let salt = first_page
+            .as_deref()
+            .and_then(salt_of)
+            .unwrap_or(FileId([0; FileId::BYTES]));
+        let pages = key.with_salt(salt).file_pages();
+        let admitted = match key {
+            LibraryKey::Bound(_) if !is_shared => side_files.admit(&self.inner, &pages).map(drop),
+            _ => side_files.admit_shared(&self.inner, &pages),
+        };
+        match admitted {
+            // Under another key everything is foreign, and the key is what is to be named.
+            Err(StoreError::Foreign { .. }) if first_page.is_some_and(|page| !pages.is_authentic(1, &page)) => {
+                Err(LibraryError::not_a_database())
+            }
+            outcome => outcome.map_err(|error| LibraryError::from_store(&error)),
         }
     }
 
@@ -213,34 +258,29 @@ impl LibraryConnection {
         if mark.page_failed_since() && self.is_encrypted() {
             self.leave_log_on_close();
             // A wrong key and an altered first page look alike, and SQLCipher's name for both is this one.
-            return Err(LibraryError {
-                code: ffi::SQLITE_NOTADB,
-                message: "file is not a database under this key, or it was altered".to_owned(),
-            });
+            return Err(LibraryError::not_a_database());
         }
         prepared
     }
 
     fn prepare_keyed(&mut self, options: &LibraryOptions<'_>) -> Result<(), LibraryError> {
         let is_encrypted = self.is_encrypted();
-        let connection = &mut self.inner;
         let failed = LibraryError::from_sqlite;
         // Opening does not wait: what needs the file's lock is left out while another connection has it.
-        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
-        match &self.key {
-            None => {}
-            Some(LibraryKey::Raw(raw, profile)) => apply_raw_key(connection, raw, *profile).map_err(failed)?,
-            Some(LibraryKey::Bound(encryption)) => {
-                apply_key(connection, encryption).map_err(failed)?;
-                if options.exclusive && !options.read_only {
-                    SideFiles::of(connection)
-                        .admit(connection, &encryption.file_pages())
-                        .map_err(|error| LibraryError {
-                            code: ffi::SQLITE_CORRUPT,
-                            message: error.to_string(),
-                        })?;
-                }
+        self.inner.busy_timeout(Duration::ZERO).map_err(failed)?;
+        if let Some(key) = &self.key {
+            match key {
+                LibraryKey::Raw(raw, profile) => apply_raw_key(&self.inner, raw, *profile),
+                LibraryKey::Bound(encryption) => apply_key(&self.inner, encryption),
             }
+            .map_err(failed)?;
+            self.admit_side_files(key, !options.exclusive)?;
+        }
+        let connection = &mut self.inner;
+        if options.access == LibraryAccess::New {
+            connection
+                .execute_batch(&format!("{CREATE_SETTINGS} PRAGMA journal_mode = WAL;"))
+                .map_err(failed)?;
         }
         for (setting, on) in [
             (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
@@ -256,9 +296,9 @@ impl LibraryConnection {
         };
         let sized = connection.execute_batch(&format!("PRAGMA cache_size = -{cache_kibibytes}"));
         if is_encrypted {
+            // A wrong key is found here, since the pragma reads the schema; if not even that may be read now, by the first
+            // statement.
             unless_busy(sized)?;
-            // A wrong key is found here; if not even this may be read now, by the first statement.
-            unless_busy(connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
             let bound = matches!(self.key, Some(LibraryKey::Bound(_)));
             connection
                 .authorizer(Some(move |context: AuthContext<'_>| authorize(&context, bound)))
@@ -266,6 +306,10 @@ impl LibraryConnection {
         }
         connection.busy_timeout(options.timeout).map_err(failed)
     }
+}
+
+fn salt_of(first_page: &[u8]) -> Option<FileId> {
+    first_page.first_chunk().copied().map(FileId)
 }
 
 fn unless_busy(outcome: rusqlite::Result<()>) -> Result<(), LibraryError> {

@@ -40,10 +40,7 @@ pub struct Encryption {
 impl Encryption {
     /// What authenticates the file's pages where SQLite does not.
     pub(crate) fn file_pages(&self) -> FilePages {
-        self.key.file_pages(match self.profile {
-            Profile::Sqlcipher4 => HashAlgorithm::Sha512,
-            Profile::Sqlcipher4Sha256 => HashAlgorithm::Sha256,
-        })
+        self.key.file_pages(self.profile.mac_hash())
     }
 }
 
@@ -74,6 +71,13 @@ impl Profile {
         [Self::Sqlcipher4, Self::Sqlcipher4Sha256]
             .into_iter()
             .find(|profile| profile.name() == name)
+    }
+
+    const fn mac_hash(self) -> HashAlgorithm {
+        match self {
+            Self::Sqlcipher4 => HashAlgorithm::Sha512,
+            Self::Sqlcipher4Sha256 => HashAlgorithm::Sha256,
+        }
     }
 
     /// The argument of `PRAGMA cipher_hmac_algorithm`.

@@ -19,23 +19,7 @@ pub(crate) struct RawFile<'a> {
 impl<'a> RawFile<'a> {
     /// `None` if SQLite has no file open.
     pub(crate) fn of(connection: &'a rusqlite::Connection) -> Option<Self> {
-        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
-        // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open, and so
-        // for `'a`; its method table is set for as long as it is open ("sqlite3_io_methods"). A connection is used by one thread
-        // at a time, and no statement of it runs while this value is: nobody else uses the file.
-        unsafe {
-            let found = ffi::sqlite3_file_control(
-                connection.handle(),
-                c"main".as_ptr(),
-                ffi::SQLITE_FCNTL_FILE_POINTER,
-                (&raw mut file).cast(),
-            );
-            if found != ffi::SQLITE_OK {
-                return None;
-            }
-            let methods = file.as_ref()?.pMethods.as_ref()?;
-            Some(Self { file, methods })
-        }
+        file_of(connection).map(|(file, methods)| Self { file, methods })
     }
 
     /// Its size; the error is SQLite's code.
@@ -63,6 +47,18 @@ impl<'a> RawFile<'a> {
         (self.read_at(0, &mut page) == Ok(ffi::SQLITE_OK)).then_some(page)
     }
 
+    /// Whether some connection, of any process, is about to write the file ("File Locking And Concurrency", section 3); no if that
+    /// cannot be told.
+    pub(crate) fn is_reserved(&self) -> bool {
+        let mut is_reserved = 0;
+        // SAFETY: the method is that of this open file, and writes one integer of ours.
+        let code = self
+            .methods
+            .xCheckReservedLock
+            .map(|check| unsafe { check(self.file, &raw mut is_reserved) });
+        code == Some(ffi::SQLITE_OK) && is_reserved != 0
+    }
+
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<c_int, c_int> {
         let read = self.methods.xRead.ok_or(ffi::SQLITE_IOERR)?;
         let length = c_int::try_from(out.len()).map_err(|_| ffi::SQLITE_IOERR)?;
@@ -70,5 +66,25 @@ impl<'a> RawFile<'a> {
         // SAFETY: the method is that of this open file; it writes `length` bytes into `out`, all of them, whatever it returns
         // but an error ("SQLITE_IOERR_SHORT_READ").
         Ok(unsafe { read(self.file, out.as_mut_ptr().cast(), length, offset) })
+    }
+}
+
+/// SQLite's own descriptor of the data file, and what can be done with it.
+pub(crate) fn file_of(connection: &rusqlite::Connection) -> Option<(*mut ffi::sqlite3_file, &ffi::sqlite3_io_methods)> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open; its method
+    // table is set for as long as it is open ("sqlite3_io_methods"). A connection is used by one thread at a time, and no
+    // statement of it runs while the caller looks at its file: nobody else uses the file.
+    unsafe {
+        let found = ffi::sqlite3_file_control(
+            connection.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_FILE_POINTER,
+            (&raw mut file).cast(),
+        );
+        if found != ffi::SQLITE_OK {
+            return None;
+        }
+        Some((file, file.as_ref()?.pMethods.as_ref()?))
     }
 }

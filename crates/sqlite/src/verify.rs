@@ -63,7 +63,7 @@ pub fn verify(
     let bytes = file.metadata().map_err(from_system)?.len();
     let first = first_page_of(&file).map_err(from_system)?;
     let journal = beside(path, "-journal");
-    match journal::is_harmless(&journal, &pages, || first.clone()) {
+    match journal::is_harmless(&journal, &pages, journal::Emptying::Never, || first.clone()) {
         Ok(true) => {}
         Ok(false) => return Err(StoreError::foreign(&journal)),
         Err(error) => return Err(StoreError::from_reading(&error, &journal)),

@@ -11,7 +11,7 @@ use libsqlite3_sys as ffi;
 use napi::bindgen_prelude::{ClassInstance, FromNapiValue};
 use napi::sys;
 use nimbus_crypto::LockedBytes;
-use nimbus_sqlite::{Encryption, LibraryConnection, LibraryKey, LibraryOptions, PageMark, Profile};
+use nimbus_sqlite::{Encryption, LibraryAccess, LibraryConnection, LibraryKey, LibraryOptions, PageMark, Profile};
 
 use super::arguments::{Arguments, call};
 use super::state::Database;
@@ -22,6 +22,7 @@ const READ_ONLY: i32 = 1;
 const MUST_EXIST: i32 = 2;
 const EXCLUSIVE: i32 = 4;
 const SHA256: i32 = 8;
+const CREATE: i32 = 16;
 const KEY_BYTES: usize = 32;
 
 /// `(makeError, counters: Float64Array)`
@@ -65,8 +66,7 @@ pub(super) unsafe extern "C" fn open(env: sys::napi_env, info: sys::napi_callbac
             };
             let opened = LibraryConnection::open(&LibraryOptions {
                 path: Path::new(OsStr::from_bytes(path.as_bytes())),
-                read_only: flags & READ_ONLY != 0,
-                must_exist: flags & MUST_EXIST != 0,
+                access: access_of(flags),
                 exclusive: flags & EXCLUSIVE != 0,
                 timeout,
                 key,
@@ -99,6 +99,18 @@ pub(super) unsafe extern "C" fn open(env: sys::napi_env, info: sys::napi_callbac
             let handle = arguments.state().databases.insert(database).unwrap_or(-1);
             value::integer(env, i64::from(handle), false)
         })
+    }
+}
+
+const fn access_of(flags: i32) -> LibraryAccess {
+    if flags & READ_ONLY != 0 {
+        LibraryAccess::ReadOnly
+    } else if flags & CREATE != 0 {
+        LibraryAccess::New
+    } else if flags & MUST_EXIST != 0 {
+        LibraryAccess::Existing
+    } else {
+        LibraryAccess::OpenOrCreate
     }
 }
 
@@ -393,16 +405,18 @@ pub(super) unsafe extern "C" fn load_extension(env: sys::napi_env, info: sys::na
     }
 }
 
-/// `(database, key: 32 bytes)`: the database must be closed after it, whatever it says.
+/// `(database, key: 32 bytes)`: closes the database, whatever comes of it.
 pub(super) unsafe extern "C" fn rekey(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node-API calls this with its arguments; nothing runs on the database.
     unsafe {
         call(env, info, |arguments| {
-            let (Some(database), Some(key)) = (arguments.state().database(arguments.integer(0)), raw_key(arguments, 1))
-            else {
+            let Some(key) = raw_key(arguments, 1) else {
                 return arguments.state().misuse();
             };
-            match (*database).connection.rekey(key) {
+            let Some(database) = arguments.state().take_database(arguments.integer(0)) else {
+                return arguments.state().misuse();
+            };
+            match database.connection.rekey(&key) {
                 Ok(()) => ptr::null_mut(),
                 Err(error) => arguments.state().throw(&error),
             }

@@ -85,9 +85,16 @@ impl State {
     /// # Safety
     /// Nothing of it is running.
     pub(super) unsafe fn close_database(&mut self, handle: i32) {
-        let Some(database) = self.databases.get(handle) else {
-            return;
-        };
+        // SAFETY: the caller's contract.
+        drop(unsafe { self.take_database(handle) });
+    }
+
+    /// A database without what was prepared on it.
+    ///
+    /// # Safety
+    /// Nothing of it is running.
+    pub(super) unsafe fn take_database(&mut self, handle: i32) -> Option<Box<Database>> {
+        let database = self.databases.get(handle)?;
         for statement in self.statements.find(|statement| statement.database == database) {
             // SAFETY: the caller's contract.
             unsafe { self.finalize(statement) };
@@ -95,7 +102,7 @@ impl State {
         for backup in self.backups.find(|backup| backup.source == database) {
             drop(self.backups.remove(backup));
         }
-        drop(self.databases.remove(handle));
+        self.databases.remove(handle)
     }
 
     /// Keeps a new statement; `None` if there are too many.

@@ -1,0 +1,69 @@
+//! What goes wrong in the embedded library, in SQLite's terms.
+
+use libsqlite3_sys as ffi;
+
+use crate::error::StoreError;
+
+/// SQLite's words and extended result code.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct LibraryError {
+    /// "Result and Error Codes".
+    pub code: i32,
+    /// What SQLite says.
+    pub message: String,
+}
+
+impl LibraryError {
+    /// A page did not authenticate.
+    #[must_use]
+    pub fn corrupt() -> Self {
+        Self {
+            code: ffi::SQLITE_CORRUPT,
+            message: "a page of this file does not authenticate: it was altered or damaged".to_owned(),
+        }
+    }
+
+    pub(crate) fn not_a_database() -> Self {
+        Self {
+            code: ffi::SQLITE_NOTADB,
+            message: "file is not a database under this key, or it was altered".to_owned(),
+        }
+    }
+
+    pub(crate) fn from_store(error: &StoreError) -> Self {
+        Self {
+            code: match error {
+                StoreError::Corrupt { .. } | StoreError::Foreign { .. } | StoreError::CopyDiffers { .. } => {
+                    ffi::SQLITE_CORRUPT
+                }
+                StoreError::Missing { .. } | StoreError::Exists { .. } | StoreError::Denied { .. } => {
+                    ffi::SQLITE_CANTOPEN
+                }
+                StoreError::Busy { .. } => ffi::SQLITE_BUSY,
+                StoreError::Full { .. } => ffi::SQLITE_FULL,
+                StoreError::Io { extended_code, .. } => *extended_code,
+                StoreError::Interrupted { .. } => ffi::SQLITE_INTERRUPT,
+                StoreError::Constraint { .. }
+                | StoreError::ExpectationFailed { .. }
+                | StoreError::Sql { .. }
+                | StoreError::Closed { .. }
+                | StoreError::Panicked { .. } => ffi::SQLITE_ERROR,
+            },
+            message: error.to_string(),
+        }
+    }
+
+    pub(crate) fn from_sqlite(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::SqliteFailure(failure, message) => Self {
+                code: failure.extended_code,
+                message: message.unwrap_or_else(|| ffi::code_to_str(failure.extended_code).to_owned()),
+            },
+            other => Self {
+                code: ffi::SQLITE_ERROR,
+                message: other.to_string(),
+            },
+        }
+    }
+}
