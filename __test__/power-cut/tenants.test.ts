@@ -1,7 +1,7 @@
 /** A server that makes a tenant, writes to it and deletes it, on a disk that loses its power at any moment; then it starts again. */
-import { expect, it, onTestFinished } from 'vitest'
-import { openMasterKeyFile } from '../../src/keys/master-key-file.js'
-import { startServer as startInProcess } from '../../src/start-server.js'
+import { expect, it } from 'vitest'
+import { resolveStartConfig } from '../../src/config/start.js'
+import { createLogger, runServer } from '../../src/server/run.js'
 import { newHome, readToken, startServer } from '../support/cli.js'
 import { requestJson } from '../support/http.js'
 import { type State, recordingOf } from './recording.js'
@@ -26,13 +26,13 @@ it.each(['sqlite', 'redb'])(
     await done('DELETE', '/api/tenants/demo', undefined, 204)
     expect(await server.stop()).toMatchObject({ code: 0 })
 
-    const keyProvider = await openMasterKeyFile(home.keyFile, [])
-    onTestFinished(() => keyProvider.close())
+    const keys = ['--encryption-key-provider', 'master-key-file', '--encryption-master-key-file', home.keyFile]
+    const unread = createLogger({ write: () => undefined })
     const token = readToken(home.tokenFile)
     /** What a client is answered after the next start. */
     const ask = async (state: State): Promise<string> => {
       const places = ['--data-dir', state.materialise(), '--auth-token-file', home.tokenFile, '--port', '0']
-      const again = await startInProcess({ flags: [...flags, ...places], keyProvider })
+      const again = await runServer(resolveStartConfig([...flags, ...keys, ...places], {}), unread)
       try {
         const query = { table: 'notes', limit: 10 }
         const { status, body } = await requestJson(`${again.url}/api/tenants/demo/query`, token, 'POST', query)
