@@ -1,4 +1,4 @@
-/** `npm run bench [-- [--tenant-provider redb] name...]`: builds, installs the peers, runs the benchmarks, prints their tables, keeps them as JSON. */
+/** `npm run bench [-- [--tenant-provider redb] [--large] name...]`: builds, installs the peers, runs the benchmarks, prints their tables, keeps them as JSON. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -28,7 +28,7 @@ const benchmarks = {
 }
 
 const { values, positionals } = parseArgs({
-  options: { 'tenant-provider': { type: 'string', default: 'sqlite' } },
+  options: { 'tenant-provider': { type: 'string', default: 'sqlite' }, large: { type: 'boolean', default: false } },
   allowPositionals: true,
 })
 const tenantProvider = values['tenant-provider']
@@ -60,7 +60,7 @@ for (const name of names) {
   const appendMs = durableAppendMs(results)
   console.log(`\n${name}, on a disk where an append is durable after ${milliseconds(appendMs)} ...`)
   const { run } = await benchmarks[name]()
-  const { figures, tables } = await run({ tenantProvider })
+  const { figures, tables } = await run({ tenantProvider, large: values.large })
   writeFileSync(
     `${results}${name}.json`,
     `${JSON.stringify({ name, tenantProvider, machine: { ...machine, durableAppendMs: appendMs }, figures }, null, 2)}\n`,

@@ -2,6 +2,7 @@
 
 use aes_gcm_siv::aead::{AeadInOut, KeyInit};
 use aws_lc_rs::aead::{AES_256_GCM, AES_256_GCM_SIV, Aad, Algorithm, LessSafeKey, Nonce, UnboundKey};
+use nimbus_crypto::{LockedBytes, SealCipher};
 use openssl::cipher::Cipher as Algorithms;
 use openssl::cipher_ctx::CipherCtx;
 
@@ -15,9 +16,10 @@ pub trait Cipher {
     fn open(&mut self, nonce: &[u8; NONCE_BYTES], aad: &[u8], page: &mut [u8], tag: &[u8; TAG_BYTES]);
 }
 
-/// All of them under one key; the first is the one that nimbus uses.
+/// All of them under one key; the first is the one that seals pages, the second the one that wraps keys.
 pub fn all(key: [u8; 32]) -> Vec<(&'static str, Box<dyn Cipher>)> {
     vec![
+        ("AES-256-GCM-SIV, what seals pages", Box::new(nimbus(&key))),
         (
             "AES-256-GCM-SIV, aes-gcm-siv",
             Box::new(aes_gcm_siv::Aes256GcmSiv::new(&key.into())),
@@ -29,6 +31,22 @@ pub fn all(key: [u8; 32]) -> Vec<(&'static str, Box<dyn Cipher>)> {
         ("AES-256-GCM, aws-lc-rs", Box::new(AwsLc::new(&AES_256_GCM, &key))),
         ("AES-256-GCM, OpenSSL", Box::new(OpenSsl::new(&key))),
     ]
+}
+
+fn nimbus(key: &[u8; 32]) -> SealCipher {
+    let mut locked = LockedBytes::zeroed();
+    *locked.expose_secret_mut() = *key;
+    SealCipher::new(&locked)
+}
+
+impl Cipher for SealCipher {
+    fn seal(&mut self, nonce: &[u8; NONCE_BYTES], aad: &[u8], page: &mut [u8]) -> [u8; TAG_BYTES] {
+        self.seal_in_place(nonce, aad, page)
+    }
+
+    fn open(&mut self, nonce: &[u8; NONCE_BYTES], aad: &[u8], page: &mut [u8], tag: &[u8; TAG_BYTES]) {
+        self.open_in_place(nonce, aad, page, tag).expect("the tag is ours");
+    }
 }
 
 impl Cipher for aes_gcm_siv::Aes256GcmSiv {

@@ -1,4 +1,4 @@
-//! AES-256-GCM-SIV by RustCrypto, which nimbus uses, beside AWS-LC's and beside AES-256-GCM: sealing and opening 4 KiB pages.
+//! AES-256-GCM-SIV as nimbus has it, beside AWS-LC's and beside AES-256-GCM: sealing and opening 4 KiB pages.
 //! Rounds are interleaved, so that a slow moment of the machine meets all of them; prints one JSON object.
 
 mod cipher;

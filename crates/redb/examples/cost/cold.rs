@@ -27,13 +27,14 @@ pub(crate) fn opens(pair: &Pair) -> String {
 pub(crate) fn gets(pair: &Pair, when: &str, warm_up: u64, open_us: f64) -> String {
     const GETS: u64 = 500;
     const ROUNDS: u64 = 6;
-    const CACHE_BYTES: usize = 4 << 20;
+    /// The same memory for both: what redb has of it, and the sealed database keeps the rest by itself.
+    const CACHE_BYTES: [usize; 2] = [64 << 20, 4 << 20];
     let mut times = [Duration::ZERO; 2];
     let mut pages = [0; 2];
     for which in [0, 1] {
         forget(&pair.paths[which]);
     }
-    let databases = [0, 1].map(|which| pair.open(which, Mode::Open, CACHE_BYTES));
+    let databases = [0, 1].map(|which| pair.open(which, Mode::Open, CACHE_BYTES[which]));
     for database in &databases {
         pair::gets(pair, database, pair.rows, 0..warm_up);
     }
@@ -51,11 +52,11 @@ pub(crate) fn gets(pair: &Pair, when: &str, warm_up: u64, open_us: f64) -> Strin
     }
     let count = (GETS * ROUNDS) as f64;
     let [plain_us, sealed_us] = times.map(|time| time.as_secs_f64() * 1e6 / count);
-    // Both databases have the same tree and redb the same room: what the sealed one reads beyond the plain one are entries.
     let [pages, all] = pages.map(|blocks| blocks as f64 / count);
     format!(
-        r#"{{"when":"{when}","plain_us":{plain_us:.2},"sealed_us":{sealed_us:.2},"pages":{pages:.2},"sealed_blocks":{all:.2},"cipher_us":{:.2}}}"#,
-        pages.min(all) * open_us
+        r#"{{"when":"{when}","plain_us":{plain_us:.2},"sealed_us":{sealed_us:.2},"plain_blocks":{pages:.2},"sealed_blocks":{all:.2},"cipher_us":{:.2}}}"#,
+        // Some of the blocks are entries, which are not sealed.
+        all * open_us
     )
 }
 
