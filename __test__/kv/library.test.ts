@@ -312,6 +312,42 @@ describe('the key of a store', () => {
   })
 })
 
+describe('the settings of a key provider', () => {
+  it('do as well as the provider, which is closed again; anything else is a mistake', async () => {
+    const directory = temporaryDirectory()
+    const masterKeyFile = writeIn(temporaryDirectory(), 'master.key', new Uint8Array(32).fill(9), 0o400)
+    const keyProvider = { provider: 'master-key-file', masterKeyFile } as const
+    const options = { path: path.join(directory, 'app.redb') }
+    const store = await Store.open({ ...options, keyProvider })
+    await store.table('t', BYTES).put(new Uint8Array([1]), new Uint8Array([2]))
+    await store.close()
+    const again = await open({ ...options, keyProvider: await provider() })
+    expect(again.table('t', BYTES).get(new Uint8Array([1]))).toEqual(new Uint8Array([2]))
+    await again.close()
+    for (const wrong of ['x', {}, { provider: 'master-key-file' }]) {
+      await expect(Store.open({ ...options, keyProvider: wrong as never })).rejects.toThrow(TypeError)
+    }
+    // The key may not lie beside the file.
+    const beside = writeIn(directory, 'master.key', new Uint8Array(32).fill(9), 0o400)
+    const refused = await rejectionOf(
+      Store.open({ ...options, keyProvider: { ...keyProvider, masterKeyFile: beside } }),
+    )
+    expect(refused).toMatchObject({ code: 'config_invalid' })
+  })
+})
+
+describe('a batch', () => {
+  it('that could not be written can be written again', async () => {
+    const store = await open({ path: file() })
+    const table = store.table('t', { keys: utf8, values: utf8 })
+    const batch = store.batch().put(table, 'a', '1')
+    await store.transaction(() => expect(() => batch.writeSync()).toThrow(TypeError))
+    expect(batch.length).toBe(1)
+    await batch.write()
+    expect([batch.length, table.get('a')]).toEqual([0, '1'])
+  })
+})
+
 describe('an encoding', () => {
   it('refuses a value that it has no form for, and the store stays as it was', async () => {
     const store = await open({ path: file() })

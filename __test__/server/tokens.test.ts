@@ -36,6 +36,8 @@ const ROUTES: readonly Route[] = [
   { method: 'get', path: '/openapi.json', access: 'any' },
   { method: 'get', path: '/debug/encryption/status', access: 'admin' },
   { method: 'get', path: '/debug/encryption/events', access: 'admin' },
+  { method: 'post', path: '/debug/encryption/verify', access: 'admin' },
+  { method: 'get', path: '/debug/encryption/verify', access: 'admin' },
   { method: 'post', path: '/api/tenants', access: 'admin', body: { id: 'other' } },
   { method: 'get', path: '/api/tenants', access: 'admin' },
   { method: 'delete', path: '/api/tenants/{tenant}', access: 'admin' },

@@ -6,7 +6,7 @@ import {
   type AbstractPutOptions,
   AbstractSnapshot,
 } from 'abstract-level'
-import type { KeyProvider } from '../keys/provider.js'
+import type { KeyProviderOption } from '../keys/option.js'
 import { Dek, type KvOperation } from '../native.js'
 import { bytes } from './encoding.js'
 import { LevelIterator, type LevelIteratorOptions, type LevelRange, rangeOf } from './level-iterator.js'
@@ -17,7 +17,7 @@ import type { Table, WriteOptions } from './table.js'
 export interface NimbusLevelOptions<K, V> extends AbstractDatabaseOptions<K, V> {
   /** 32 bytes, copied into locked native memory by the constructor: wipe them then. Without key and provider the file is plain. */
   readonly key?: Uint8Array | undefined
-  readonly keyProvider?: KeyProvider | undefined
+  readonly keyProvider?: KeyProviderOption | undefined
   /** With a provider: whose file it is; without it, the file's name before its extension. */
   readonly name?: string | undefined
 }
@@ -59,7 +59,7 @@ const MANIFEST = {
 export class NimbusLevel<K = string, V = string> extends AbstractLevel<Uint8Array, K, V> {
   readonly location: string
   readonly #dek: Dek | undefined
-  readonly #keyProvider: KeyProvider | undefined
+  readonly #keyProvider: KeyProviderOption | undefined
   readonly #name: string | undefined
   #opened: { readonly store: Store; readonly table: Table<Uint8Array, Uint8Array> } | undefined
 

@@ -5,11 +5,12 @@
  * `encryption/protect.ts`, so a crash while it is made leaves nothing that the next opening does not settle. A file under the
  * caller's key has no manifest: its id stands in its superblock, and whether the key is right, in its commitment.
  */
-import { basename, dirname, extname, join } from 'node:path'
+import { basename, dirname, extname, join, resolve } from 'node:path'
 import { NimbusError } from '../errors.js'
 import { checkPlain, checkProtected } from '../encryption/check.js'
 import { contentsOf, readFileHead, sealedFileIds } from '../encryption/head.js'
 import { type Protected, createProtected, markActive } from '../encryption/protect.js'
+import { type KeyProviderOption, withKeyProvider } from '../keys/option.js'
 import type { KeyProvider } from '../keys/provider.js'
 import { parseTenantId, type FileSubject } from '../keys/subject.js'
 import { exists, manifestPathOf } from '../manifest/file.js'
@@ -20,8 +21,11 @@ export interface FileOptions {
   readonly path: string
   /** `open`: it must exist. `create`: it must not. Without a mode it is opened, or made if it is not there. */
   readonly mode?: 'open' | 'create' | undefined
-  /** Wraps a key that is made for this file alone; the wrapped key lies in `<path>.nimbus-enc`. */
-  readonly keyProvider?: KeyProvider | undefined
+  /**
+   * Wraps a key that is made for this file alone; the wrapped key lies in `<path>.nimbus-enc`. A provider, which stays its owner's, or the
+   * settings of a built-in one, which is opened for this file.
+   */
+  readonly keyProvider?: KeyProviderOption | undefined
   /** With a provider: whose file it is, `[a-z0-9][a-z0-9_-]{0,47}`. Without it, the file's name before its extension. */
   readonly name?: string | undefined
 }
@@ -68,7 +72,10 @@ export async function openStore(options: OpenOptions): Promise<Opened> {
 
 async function openLocked(options: OpenOptions, lock: FileLock): Promise<KvStore> {
   const { path, dek, keyProvider } = options
-  if (keyProvider !== undefined) return openWithProvider(options, keyProvider, lock)
+  if (keyProvider !== undefined) {
+    const keysMayNotLieIn = [dirname(resolve(path))]
+    return withKeyProvider(keyProvider, keysMayNotLieIn, (provider) => openWithProvider(options, provider, lock))
+  }
   if (dek !== undefined) return openWithKey(options, dek, lock)
   const head = await readFileHead(path)
   if (head !== undefined && sealedFileIds(head).length > 0) {

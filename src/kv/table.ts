@@ -98,7 +98,7 @@ export class Table<K, V> {
 
 /** Writes to several tables that happen together or not at all. */
 export class Batch {
-  readonly #operations: KvOperation[] = []
+  #operations: KvOperation[] = []
   readonly #store: TableStore
 
   /** Made by `Store.batch`. */
@@ -121,13 +121,21 @@ export class Batch {
     return this
   }
 
-  /** In their order, so of two writes of a key the later one counts. */
+  /** In their order, so of two writes of a key the later one counts. The batch is empty afterwards, unless nothing was written. */
   async write(options: WriteOptions = {}): Promise<void> {
-    await this.#store.submit(this.#operations.splice(0), options)
+    const operations = this.#operations
+    this.#operations = []
+    try {
+      await this.#store.submit(operations, options)
+    } catch (error) {
+      this.#operations = [...operations, ...this.#operations]
+      throw error
+    }
   }
 
   /** As `write`, done when it returns. */
   writeSync(options: WriteOptions = {}): void {
-    this.#store.submitSync(this.#operations.splice(0), options)
+    this.#store.submitSync(this.#operations, options)
+    this.#operations = []
   }
 }

@@ -67,7 +67,8 @@ interface LibraryFunctions {
   ): void
   table(database: number, name: string, factory: (...words: string[]) => TableDefinition, isEponymous: boolean): void
   backupOpen(database: number, schema: string, path: string, isNewFile: boolean): number
-  backupStep(backup: number, pages: number): void
+  /** SQLite's code: 0 (there is more), 5 or 6 (somebody holds a lock), 101 (done). */
+  backupStep(backup: number, pages: number): number
   backupClose(backup: number): void
 }
 

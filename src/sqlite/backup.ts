@@ -1,8 +1,9 @@
 /** Copies of a database that is in use, and its bytes. */
 import { access } from 'node:fs/promises'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { holdFile } from '../encryption/hold.js'
 import {
   activate,
@@ -16,6 +17,7 @@ import { existsAtOnce } from '../manifest/file.js'
 import { counters, library, optionOf } from '../native.js'
 import { assertFree, assertIdle, assertOpen, type Connection, whileBusy } from './connection.js'
 import { attachedOption, optionsOf } from './options.js'
+import { SqliteError } from './sqlite-error.js'
 
 /** How far a backup is. */
 export interface BackupProgress {
@@ -33,6 +35,12 @@ export interface BackupOptions {
 const PAGES_AT_ONCE = 100
 const MOST_PAGES = 0x7fffffff
 const ALL_PAGES = -1
+/** What a step answers when the copy is whole. */
+const DONE = 101
+const OK = 0
+/** How long nothing may be copied because somebody holds a lock, and how often it is tried. */
+const LOCKED_MS = 5000
+const TRY_AGAIN_MS = 20
 
 /** `original` is the file if it has a manifest: its copy then gets one too. */
 export async function backUp(
@@ -54,14 +62,10 @@ export async function backUp(
   await access(dirname(path)).catch(() => {
     throw new TypeError('Cannot save backup because the directory does not exist')
   })
-  const isNew = await access(path).then(
-    () => false,
-    () => true,
-  )
   assertOpen(connection)
   assertIdle(connection)
   const work = async (): Promise<BackupProgress> => {
-    const backup = library.backupOpen(connection.handle, attached, path, isNew)
+    const backup = openBackup(connection, attached, path, original !== undefined)
     try {
       return await copy(connection, backup, typeof progress === 'function' ? progress : undefined)
     } finally {
@@ -69,6 +73,27 @@ export async function backUp(
     }
   }
   return original === undefined ? work() : withManifest(original, path, work)
+}
+
+/** What fails is removed again if it is this backup that made it, and nobody else: `isOurs`, or a file that was not there. */
+function openBackup(connection: Connection, schema: string, path: string, isOurs: boolean): number {
+  const made = !isOurs && madeAnew(path)
+  try {
+    return library.backupOpen(connection.handle, schema, path, isOurs || made)
+  } catch (error) {
+    if (made) rmSync(path, { force: true })
+    throw error
+  }
+}
+
+/** Whether the file was not there, and is now, empty. Where it cannot be made SQLite says why. */
+function madeAnew(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx', 0o644))
+    return true
+  } catch {
+    return false
+  }
 }
 
 /**
@@ -100,12 +125,19 @@ async function copy(connection: Connection, backup: number, progress: Function |
   // None at first: it says how many there are.
   let pages = 0
   let isFirst = true
+  let triedUntil = performance.now() + LOCKED_MS
   for (;;) {
     await new Promise(setImmediate)
     assertOpen(connection)
-    library.backupStep(backup, pages)
+    const code = library.backupStep(backup, pages)
     const done = { totalPages: counters[0] ?? 0, remainingPages: counters[1] ?? 0 }
-    if (done.remainingPages === 0) return done
+    if (code === DONE) return done
+    if (code !== OK) {
+      if (performance.now() > triedUntil) throw locked('the backup')
+      await pause(TRY_AGAIN_MS)
+      continue
+    }
+    triedUntil = performance.now() + LOCKED_MS
     if (isFirst) pages = PAGES_AT_ONCE
     isFirst = false
     if (progress === undefined) continue
@@ -133,12 +165,13 @@ function bytesOfFile(connection: Connection, schema: string): Buffer | undefined
   const name = quoted(schema)
   const mode = firstColumn(connection, `PRAGMA ${name}.journal_mode`)
   if (mode === 'wal' || mode === 'memory' || mode === 'off') return undefined
-  // Reading holds a lock: nobody writes meanwhile.
-  library.exec(connection.handle, `BEGIN; SELECT count(*) FROM ${name}.sqlite_schema`)
+  library.exec(connection.handle, 'BEGIN')
   try {
+    // Reading holds a lock: nobody writes meanwhile.
+    library.exec(connection.handle, `SELECT count(*) FROM ${name}.sqlite_schema`)
     return library.fileBytes(connection.handle, schema)
   } finally {
-    library.exec(connection.handle, 'COMMIT')
+    library.exec(connection.handle, 'ROLLBACK')
   }
 }
 
@@ -163,7 +196,8 @@ function bytesOfCopy(connection: Connection, schema: string): Buffer {
     const path = join(directory, 'copy')
     const backup = library.backupOpen(connection.handle, schema, path, false)
     try {
-      library.backupStep(backup, ALL_PAGES)
+      // Of the connection's own transaction nobody else can read what it wrote.
+      if (library.backupStep(backup, ALL_PAGES) !== DONE) throw locked('serializing an encrypted database')
     } finally {
       library.backupClose(backup)
     }
@@ -171,4 +205,11 @@ function bytesOfCopy(connection: Connection, schema: string): Buffer {
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+function locked(what: string): Error {
+  return new SqliteError(
+    `${what} has to wait for a transaction that writes, of this connection or another one`,
+    'SQLITE_BUSY',
+  )
 }

@@ -86,6 +86,8 @@ class Resources {
   }
 }
 
+const beingCopied = new Set<object>()
+
 class DatabaseClass {
   readonly #connection: Connection
   readonly #resources: Resources
@@ -163,11 +165,15 @@ class DatabaseClass {
    *
    * @throws as the constructor
    */
-  static async open(source: string, options: DatabaseOptions = {}): Promise<DatabaseClass> {
+  static async open<D extends DatabaseClass>(
+    this: new (source: string, options: DatabaseOptions) => D,
+    source: string,
+    options: DatabaseOptions = {},
+  ): Promise<D> {
     const opening = openingOf(source, options)
-    if (opening.keyProvider === undefined) return new DatabaseClass(source, options)
+    if (opening.keyProvider === undefined) return new this(source, options)
     const provided = await providedLater(opening, opening.keyProvider)
-    return new DatabaseClass(source, Object.assign({}, options, { keyProvider: provided }))
+    return new this(source, Object.assign({}, options, { keyProvider: provided }))
   }
 
   /** Compiles one statement. */
@@ -211,7 +217,13 @@ class DatabaseClass {
    * copy gets a manifest of its own, and its name must be free.
    */
   async backup(path: string, options?: BackupOptions | null): Promise<BackupProgress> {
-    return backUp(this.#connection, path, options, this.#resources.provided?.file)
+    // It is closed when it is collected, and nobody else may hold it.
+    beingCopied.add(this)
+    try {
+      return await backUp(this.#connection, path, options, this.#resources.provided?.file)
+    } finally {
+      beingCopied.delete(this)
+    }
   }
 
   /** The database as bytes, which `new Database(bytes)` opens; of an encrypted one they are encrypted under the same key. */

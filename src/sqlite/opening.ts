@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { optionOf } from '../native.js'
 import { type DatabaseKey, keyOf, profileOf } from './key.js'
-import type { KeyProviderOption } from './key-provider.js'
+import type { KeyProviderOption } from '../keys/option.js'
 import { booleanOption } from './options.js'
 import type { ProvidedRequest } from './provided.js'
 

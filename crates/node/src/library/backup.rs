@@ -73,7 +73,7 @@ pub(super) unsafe extern "C" fn open(env: sys::napi_env, info: sys::napi_callbac
     }
 }
 
-/// `(backup, pages)`: the counters say how many pages there are and how many are left.
+/// `(backup, pages)`: SQLite's code, which is OK, DONE, BUSY or LOCKED; the counters say how many pages there are and how many are left.
 pub(super) unsafe extern "C" fn step(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node-API calls this with its arguments; a found backup has both databases open.
     unsafe {
@@ -89,13 +89,13 @@ pub(super) unsafe extern "C" fn step(env: sys::napi_env, info: sys::napi_callbac
                 return state.throw(&LibraryError::corrupt());
             }
             match code {
-                ffi::SQLITE_OK | ffi::SQLITE_DONE | ffi::SQLITE_BUSY => {
+                ffi::SQLITE_OK | ffi::SQLITE_DONE | ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
                     if !state.counters.is_null() {
                         *state.counters = f64::from(ffi::sqlite3_backup_pagecount(backup.raw));
                         *state.counters.add(1) = f64::from(ffi::sqlite3_backup_remaining(backup.raw));
                     }
                     backup.remove &= code != ffi::SQLITE_DONE;
-                    ptr::null_mut()
+                    value::integer(env, i64::from(code), false)
                 }
                 code => {
                     let words = std::ffi::CStr::from_ptr(ffi::sqlite3_errstr(code)).to_bytes();

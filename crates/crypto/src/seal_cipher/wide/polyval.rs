@@ -1,7 +1,7 @@
 //! POLYVAL (RFC 8452 section 3), four blocks at once, and the tag that is made of it.
 //!
-//! POLYVAL's product of a and b (`dot`, RFC 8452 section 3) is a * b * x^-128. With a = [a1:a0] and, for b = [b1:b0], the
-//! precomputed d = [b0:b1] + b0 * p, where p = x^63 + x^62 + x^57, it is r + [f0:f1] + f0 * p of
+//! POLYVAL's product of a and b (`dot`, RFC 8452 section 3) is a * b * x^-128. With the halves `a = a1:a0` and, for `b = b1:b0`, the
+//! precomputed `d = b0:b1 + b0 * p`, where p = x^63 + x^62 + x^57, it is `r + f0:f1 + f0 * p` of
 //! r = a0 * d1 + a1 * b1 and f = a0 * d0 + a1 * b0: "Efficient GHASH Implementation Using CLMUL", IACR ePrint 2025/2171,
 //! Lemma 3. Sums of r and f are reduced once for four products.
 
