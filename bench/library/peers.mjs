@@ -16,25 +16,17 @@ export const peers = {
     open: (file) => nimbus(file, { key: key(), exclusive: true, profile: 'sqlcipher-4-sha256' }),
   },
   'better-sqlite3': { encrypted: false, open: (file) => settled(new (require('better-sqlite3'))(file)) },
-  'better-sqlite3-multiple-ciphers': {
-    encrypted: true,
-    open: (file) => {
-      const database = new (require('better-sqlite3-multiple-ciphers'))(file)
-      database.pragma("cipher = 'sqlcipher'")
-      database.pragma('legacy = 4')
-      database.pragma(`key = "x'${hex}'"`)
-      return settled(database)
-    },
+  'better-sqlite3, exclusive': {
+    encrypted: false,
+    open: (file) => settled(alone(new (require('better-sqlite3'))(file))),
   },
-  '@signalapp/sqlcipher': {
+  'better-sqlite3-multiple-ciphers': { encrypted: true, open: (file) => settled(multipleCiphers(file)) },
+  'better-sqlite3-multiple-ciphers, exclusive': {
     encrypted: true,
-    open: (file) => {
-      const Database = require('@signalapp/sqlcipher').default
-      const database = new Database(file)
-      database.pragma(`key = "x'${hex}'"`)
-      return settled(database)
-    },
+    open: (file) => settled(alone(multipleCiphers(file))),
   },
+  '@signalapp/sqlcipher': { encrypted: true, open: (file) => settled(signal(file)) },
+  '@signalapp/sqlcipher, exclusive': { encrypted: true, open: (file) => settled(alone(signal(file))) },
   libsql: {
     encrypted: true,
     open: (file) => {
@@ -49,7 +41,28 @@ function nimbus(file, options) {
   return settled(new Database(file, options))
 }
 
-/** Durability and cache the same for all: a commit is in the log when it returns. */
+function multipleCiphers(file) {
+  const database = new (require('better-sqlite3-multiple-ciphers'))(file)
+  database.pragma("cipher = 'sqlcipher'")
+  database.pragma('legacy = 4')
+  database.pragma(`key = "x'${hex}'"`)
+  return database
+}
+
+function signal(file) {
+  const database = new (require('@signalapp/sqlcipher').default)(file)
+  database.pragma(`key = "x'${hex}'"`)
+  return database
+}
+
+/** What `exclusive` of nimbus stands for: a file of this process alone, and 64 MiB of its pages. */
+function alone(database) {
+  database.pragma('locking_mode = EXCLUSIVE')
+  database.pragma('cache_size = -65536')
+  return database
+}
+
+/** Durability the same for all: a commit is in the log when it returns. */
 function settled(database) {
   database.exec('PRAGMA journal_mode = WAL')
   database.exec('PRAGMA synchronous = NORMAL')
