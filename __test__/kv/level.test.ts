@@ -63,10 +63,11 @@ describe('NimbusLevel', () => {
   it('makes a write with sync: false eventual: seen at once', async () => {
     const db = new NimbusLevel(path.join(temporaryDirectory(), 'a.redb'))
     await db.put('a', '1', { sync: false })
-    expect(db.getSync('a')).toBe('1')
+    await db.batch([{ type: 'put', key: 'b', value: '2' }], { sync: false })
+    expect([db.getSync('a'), db.getSync('b')]).toEqual(['1', '2'])
     await db.close()
     await db.open()
-    expect(db.getSync('a')).toBe('1')
+    expect([db.getSync('a'), db.getSync('b')]).toEqual(['1', '2'])
     await db.close()
   })
 })

@@ -77,6 +77,20 @@ describe.each(forms)('a $name store', ({ secrets }) => {
     expect(found).toEqual(new Uint8Array(Buffer.from('value')))
     found?.fill(0)
     expect(table.get(Buffer.from('key'))).toEqual(new Uint8Array(Buffer.from('value')))
+    expect(found).toEqual(new Uint8Array(5))
+  })
+
+  it('lends nothing to an encoding: what it keeps of one read is the same after the next', async () => {
+    const store = await open({ path: file(), ...(await secrets()) })
+    const kept = { encode: (value: Uint8Array) => value, decode: (stored: Uint8Array) => stored }
+    for (const values of [kept, { ...kept, take: kept.decode }]) {
+      const table = store.table('t', { keys: utf8, values })
+      await Promise.all([table.put('a', Buffer.from('first')), table.put('b', Buffer.from('other'))])
+      const [first, other] = [table.get('a'), table.get('b')]
+      const ranged = Array.from(table.range(), ([, value]) => value)
+      const words = [first, other, ...ranged].map((value) => value && Buffer.from(value).toString())
+      expect(words).toEqual(['first', 'other', 'first', 'other'])
+    }
   })
 
   it('answers every range as the plainest filter and sort do, on this thread and on others', async () => {

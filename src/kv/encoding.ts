@@ -6,6 +6,8 @@ import { copyOf } from './copy.js'
 export interface Encoding<T> {
   encode(value: T): Uint8Array
   decode(bytes: Uint8Array): T
+  /** As `decode`, of bytes that nobody else has: what would copy them need not. Without it, `decode`. */
+  take?(bytes: Uint8Array): T
 }
 
 /** Bytes as they are. What is handed out is a copy. */
@@ -15,6 +17,7 @@ export const bytes: Encoding<Uint8Array> = {
     throw new TypeError('a key or value encoded as `bytes` must be a Uint8Array')
   },
   decode: (stored) => copyOf(stored),
+  take: (stored) => stored,
 }
 
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -55,4 +58,5 @@ const MESSAGE_PACK: Encoding<unknown> = {
   encode: (value) => encode(value),
   // A copy: what it decodes to may hold views of it.
   decode: (stored) => decode(copyOf(stored)),
+  take: (stored) => decode(stored),
 }

@@ -1,5 +1,8 @@
 /** `@nimbus/storage/level`: a store as an abstract-level database. */
 import {
+  type AbstractBatchOperation,
+  type AbstractBatchOptions,
+  type AbstractChainedBatch,
   type AbstractDatabaseOptions,
   type AbstractDelOptions,
   AbstractLevel,
@@ -92,6 +95,23 @@ export class NimbusLevel<K = string, V = string> extends AbstractLevel<Uint8Arra
   override del<KO = K>(key: KO, options: AbstractDelOptions<KO> & LevelWriteOptions): Promise<void>
   override del<KO>(key: KO, options: AbstractDelOptions<KO> & LevelWriteOptions = {}): Promise<void> {
     return super.del(key, options)
+  }
+
+  override batch(operations: AbstractBatchOperation<this, K, V>[]): Promise<void>
+  override batch<KO = K, VO = V>(
+    operations: AbstractBatchOperation<this, KO, VO>[],
+    options: AbstractBatchOptions<KO, VO> & LevelWriteOptions,
+  ): Promise<void>
+  override batch(): AbstractChainedBatch<this, K, V>
+  override batch<KO, VO>(
+    ...values:
+      | []
+      | [operations: AbstractBatchOperation<this, KO, VO>[], options?: AbstractBatchOptions<KO, VO> & LevelWriteOptions]
+  ): Promise<void> | AbstractChainedBatch<this, K, V> {
+    // How many there are tells abstract-level which of the two is meant.
+    if (values.length === 0) return super.batch()
+    const [operations, options = {}] = values
+    return super.batch(operations, options)
   }
 
   async _open({ createIfMissing, errorIfExists }: { createIfMissing: boolean; errorIfExists: boolean }): Promise<void> {

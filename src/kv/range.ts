@@ -56,22 +56,26 @@ export function isWithin({ from, to }: Span, key: Uint8Array): boolean {
 
 /** Read while it is iterated, `for` on this thread and `for await` on native ones; each iteration begins anew. */
 export class Entries<T> implements Iterable<T>, AsyncIterable<T> {
-  readonly #now: () => Generator<Pair>
-  readonly #later: () => AsyncGenerator<Pair>
+  readonly #now: () => Generator<readonly Pair[]>
+  readonly #later: () => AsyncGenerator<readonly Pair[]>
   readonly #decode: (pair: Pair) => T
 
-  constructor(now: () => Generator<Pair>, later: () => AsyncGenerator<Pair>, decode: (pair: Pair) => T) {
+  constructor(
+    now: () => Generator<readonly Pair[]>,
+    later: () => AsyncGenerator<readonly Pair[]>,
+    decode: (pair: Pair) => T,
+  ) {
     this.#now = now
     this.#later = later
     this.#decode = decode
   }
 
   *[Symbol.iterator](): Generator<T, undefined> {
-    for (const pair of this.#now()) yield this.#decode(pair)
+    for (const pairs of this.#now()) for (const pair of pairs) yield this.#decode(pair)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T, undefined> {
-    for await (const pair of this.#later()) yield this.#decode(pair)
+    for await (const pairs of this.#later()) for (const pair of pairs) yield this.#decode(pair)
   }
 }
 
@@ -80,18 +84,27 @@ const FIRST_BATCH = 64
 const LARGEST_BATCH = 4096
 const BATCH_BYTES = 256 * 1024
 
-/** The pairs of a selection, of one state. */
+/** The pairs of a selection, of one state, one by one. */
 export function* pairsNow(reader: PairReader, table: string, selection: Selection): Generator<Pair> {
+  for (const pairs of batchesNow(reader, table, selection)) yield* pairs
+}
+
+/** The same, as they are read. */
+export function* batchesNow(reader: PairReader, table: string, selection: Selection): Generator<readonly Pair[]> {
   const batches = new Batches(selection)
   for (let range = batches.next(); range !== undefined; range = batches.next()) {
     const answer = reader.range(table, range)
     batches.took(answer)
-    yield* answer.pairs
+    yield answer.pairs
   }
 }
 
 /** The same. The next batch is read while the one before is worked on. */
-export async function* pairsLater(reader: PairReader, table: string, selection: Selection): AsyncGenerator<Pair> {
+export async function* batchesLater(
+  reader: PairReader,
+  table: string,
+  selection: Selection,
+): AsyncGenerator<readonly Pair[]> {
   const batches = new Batches(selection)
   const read = (): Promise<KvPairs> | undefined => {
     const range = batches.next()
@@ -103,7 +116,7 @@ export async function* pairsLater(reader: PairReader, table: string, selection: 
       const answer = await reading
       batches.took(answer)
       reading = read()
-      yield* answer.pairs
+      yield answer.pairs
     }
   } finally {
     // Nobody waits for the batch that was read ahead, so nobody else would see it fail.

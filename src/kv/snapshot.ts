@@ -1,6 +1,6 @@
 /** One state of a store: the last commit when it was taken, whatever is written later. */
 import type { KvSnapshot } from '../native.js'
-import { Entries, type RangeOptions, pairsLater, pairsNow, selectionOf } from './range.js'
+import { Entries, type RangeOptions, batchesLater, batchesNow, selectionOf } from './range.js'
 import type { Table } from './table.js'
 
 /** Close it: the pages of its state are not used again before, and the file grows meanwhile. */
@@ -16,7 +16,7 @@ export class Snapshot {
   /** `undefined` if the key is not there. */
   get<K, V>(table: Table<K, V>, key: K): V | undefined {
     const stored = this.read(table.name, table.keyEncoding.encode(key))
-    return stored === undefined ? undefined : table.valueEncoding.decode(stored)
+    return stored === undefined ? undefined : table.takeValue(stored)
   }
 
   getMany<K, V>(table: Table<K, V>, keys: readonly K[]): (V | undefined)[] {
@@ -29,8 +29,8 @@ export class Snapshot {
   range<K, V>(table: Table<K, V>, options: RangeOptions<K> = {}): Entries<[K, V]> {
     const selection = selectionOf(options, table.keyEncoding)
     return new Entries(
-      () => pairsNow(this.reader, table.name, selection),
-      () => pairsLater(this.reader, table.name, selection),
+      () => batchesNow(this.reader, table.name, selection),
+      () => batchesLater(this.reader, table.name, selection),
       table.entryOf,
     )
   }

@@ -1,7 +1,7 @@
 /** The key-value store: named, ordered tables in one file, sealed or plain, that survives power loss. */
 import { Dek, type FileLock, type KvOperation, type KvStats, type KvStore } from '../native.js'
 import { type FileOptions, openStore } from './open.js'
-import { Entries, type Pair, type RangeOptions, pairsLater, pairsNow, selectionOf } from './range.js'
+import { Entries, type Pair, type RangeOptions, batchesLater, batchesNow, selectionOf } from './range.js'
 import { Snapshot } from './snapshot.js'
 import { Batch, Table, type TableOptions, type WriteOptions } from './table.js'
 import type { Transaction } from './transaction.js'
@@ -65,7 +65,7 @@ export class Store {
 
   get<K, V>(table: Table<K, V>, key: K): V | undefined {
     const stored = this.#native.get(table.name, table.keyEncoding.encode(key))
-    return stored === undefined ? undefined : table.valueEncoding.decode(stored)
+    return stored === undefined ? undefined : table.takeValue(stored)
   }
 
   getMany<K, V>(table: Table<K, V>, keys: readonly K[]): (V | undefined)[] {
@@ -76,18 +76,18 @@ export class Store {
 
   range<K, V>(table: Table<K, V>, options: RangeOptions<K> = {}): Entries<[K, V]> {
     const selection = selectionOf(options, table.keyEncoding)
-    const now = function* (this: Store): Generator<Pair> {
+    const now = function* (this: Store): Generator<readonly Pair[]> {
       const snapshot = this.#native.snapshot()
       try {
-        yield* pairsNow(snapshot, table.name, selection)
+        yield* batchesNow(snapshot, table.name, selection)
       } finally {
         snapshot.close()
       }
     }
-    const later = async function* (this: Store): AsyncGenerator<Pair> {
+    const later = async function* (this: Store): AsyncGenerator<readonly Pair[]> {
       const snapshot = this.#native.snapshot()
       try {
-        yield* pairsLater(snapshot, table.name, selection)
+        yield* batchesLater(snapshot, table.name, selection)
       } finally {
         snapshot.close()
       }

@@ -93,6 +93,12 @@ export class Table<K, V> {
     return { table: this.name, key: this.keyEncoding.encode(key), value: null }
   }
 
+  /** A value in memory of its own. */
+  takeValue(stored: Uint8Array): V {
+    const { valueEncoding } = this
+    return valueEncoding.take === undefined ? valueEncoding.decode(stored) : valueEncoding.take(stored)
+  }
+
   readonly entryOf = ([key, value]: Pair): [K, V] => [this.keyEncoding.decode(key), this.valueEncoding.decode(value)]
 }
 

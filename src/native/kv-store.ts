@@ -3,7 +3,7 @@ import type * as Addon from '../../index.js'
 import { addon } from './addon.js'
 import { guard } from './failure.js'
 import type { Dek } from './keys.js'
-import { ABSENT, concatenate, lengthOf, split } from './packed.js'
+import { ABSENT, concatenate, lengthOf, split, splitPairs } from './packed.js'
 import { Requests } from './requests.js'
 import { type Findings, type VerifyOptions, found, longWork } from './work.js'
 
@@ -269,7 +269,7 @@ function guardedGet(from: Readable, table: string, buffer: Uint8Array, keyBytes:
 function getMany(from: Readable, table: string, keys: Uint8Array[]): (Uint8Array | undefined)[] {
   const bytes = concatenate(keys)
   const lengths = Uint32Array.from(keys, (key) => key.length)
-  return [...split(guard(() => from.getMany(table, bytes, lengths)))]
+  return split(guard(() => from.getMany(table, bytes, lengths)))
 }
 
 function packedWrite(operations: KvOperation[], { durability, dropTables = [] }: KvWriteOptions) {
@@ -305,15 +305,5 @@ function rangeOf({ from, to, reverse = false, limit, mostBytes }: KvRange): Addo
 }
 
 function pairsOf(packed: Addon.NativePacked): KvPairs {
-  const pairs: KvPairs['pairs'] = []
-  let key: Uint8Array | undefined
-  for (const bytes of split(packed)) {
-    if (bytes === undefined) continue
-    if (key === undefined) key = bytes
-    else {
-      pairs.push([key, bytes])
-      key = undefined
-    }
-  }
-  return { pairs, hasMore: packed.hasMore }
+  return { pairs: splitPairs(packed), hasMore: packed.hasMore }
 }

@@ -18,12 +18,22 @@ export function concatenate(strings: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Takes apart what `concatenate` made. The parts are views of one memory. */
-export function* split({ bytes, lengths }: Addon.NativePacked): Generator<Uint8Array | undefined, undefined> {
+export function split({ bytes, lengths }: Addon.NativePacked): (Uint8Array | undefined)[] {
   let start = 0
-  for (const length of lengths) {
-    if (length === ABSENT) yield undefined
-    else yield bytes.subarray(start, (start += length))
+  return Array.from(lengths, (length) => (length === ABSENT ? undefined : bytes.subarray(start, (start += length))))
+}
+
+/** Takes apart keys and values by turns; none of them is absent. */
+export function splitPairs({ bytes, lengths }: Addon.NativePacked): [key: Uint8Array, value: Uint8Array][] {
+  const pairs: [key: Uint8Array, value: Uint8Array][] = []
+  let start = 0
+  for (let place = 0; place + 1 < lengths.length; place += 2) {
+    const middle = start + (lengths[place] ?? 0)
+    const end = middle + (lengths[place + 1] ?? 0)
+    pairs.push([bytes.subarray(start, middle), bytes.subarray(middle, end)])
+    start = end
   }
+  return pairs
 }
 
 export function lengthOf(bytes: unknown): number {
