@@ -86,6 +86,14 @@ describe.each(Object.entries(nodes))('on Node %s', (release, node) => {
     await run(node, [program, temporaryDirectory()], installed)
   })
 
+  test.each([
+    ['database.mjs', 'users in the backup 3'],
+    ['store.mjs', 'before 2 now 3'],
+  ])('the example %s runs', async (program, said) => {
+    copyFileSync(join(root, 'examples/embedded', program), join(installed, program))
+    expect(await run(node, [program, temporaryDirectory()], installed)).toContain(said)
+  })
+
   test('the command runs', async () => {
     const version = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version
     expect(await run(node, ['node_modules/.bin/nimbus', '--version'], installed)).toContain(version)
