@@ -30,6 +30,7 @@ export { type KeyRotationOptions, rotateKeys } from './rotate-keys.js'
 export type { RunningServer } from './server/run.js'
 export { type ServerOptions, startServer } from './start-server.js'
 
+export type { AsyncOptions, AsyncStatements } from './sqlite/async.js'
 export { Database } from './sqlite/database.js'
 export type { AggregateOptions, FunctionOptions, PragmaOptions, SerializeOptions } from './sqlite/database.js'
 export type { BackupOptions, BackupProgress } from './sqlite/backup.js'

@@ -64,6 +64,7 @@ export {
   type SealedFile,
 } from './native/rekey.js'
 export { copyRedb, copySqlite } from './native/copy.js'
+export { keepAlive } from './native/requests.js'
 export type { Findings, VerifyOptions, WorkOptions } from './native/work.js'
 export {
   callable,
@@ -74,6 +75,7 @@ export {
   exactCounters,
   library,
   optionOf,
+  type PoolAnswer,
   type RowCode,
   type RowFactory,
   type RowSink,

@@ -70,7 +70,27 @@ interface LibraryFunctions {
   /** SQLite's code: 0 (there is more), 5 or 6 (somebody holds a lock), 101 (done). */
   backupStep(backup: number, pages: number): number
   backupClose(backup: number): void
+  /** Connections beside the database's, with pragmas for each of them: undefined if the database is not a file that lasts. */
+  poolOpen(database: number, settings: string, onAnswer: (answer: PoolAnswer) => void): number | undefined
+  poolRead(pool: number, id: number, sql: string, safeIntegers: boolean, isOne: boolean, ...values: unknown[]): void
+  poolWrite(pool: number, id: number, sql: string, safeIntegers: boolean, ...values: unknown[]): void
+  poolNext(pool: number, id: number): void
+  poolStop(pool: number, id: number): void
+  /** Interrupts what runs, refuses what waits, and returns when no thread uses the file. */
+  poolClose(pool: number): void
 }
+
+/** `[id, message, code]` of a failure; `[id, columns, values, isDone, changes, lastInsertRowid]`, the values one row after the other. */
+export type PoolAnswer =
+  | [id: number, message: string, code: number]
+  | [
+      id: number,
+      columns: string[],
+      values: unknown[],
+      isDone: boolean,
+      changes: number,
+      lastInsertRowid: number | bigint,
+    ]
 
 /** SQL of the table, what opens a scan, names of parameters, safe integers (0, 1, or 2: as the database), direct only. */
 export type TableDefinition = [string, (...values: unknown[]) => () => unknown[] | undefined, string[], number, boolean]

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { callable, library } from '../native.js'
 import { defineAggregate } from './aggregate.js'
+import { AsyncStatements, Pool } from './async.js'
 import { backUp, type BackupOptions, type BackupProgress, serialize } from './backup.js'
 import {
   assertFree,
@@ -67,11 +68,13 @@ const forgotten = new FinalizationRegistry((resources: Resources) => {
 /** What a database holds beside its memory; released when it is closed, or forgotten. */
 class Resources {
   readonly connection: Connection
+  readonly pool: Pool
   readonly provided: ProvidedFile | undefined
   readonly #directory: string | undefined
 
   constructor(connection: Connection, directory: string | undefined, provided: ProvidedFile | undefined) {
     this.connection = connection
+    this.pool = new Pool(connection)
     this.provided = provided
     this.#directory = directory
   }
@@ -79,6 +82,7 @@ class Resources {
   release(): void {
     if (this.connection.open) {
       this.connection.open = false
+      this.pool.close()
       library.close(this.connection.handle)
     }
     this.provided?.release()
@@ -174,6 +178,11 @@ class DatabaseClass {
     if (opening.keyProvider === undefined) return new this(source, options)
     const provided = await providedLater(opening, opening.keyProvider)
     return new this(source, Object.assign({}, options, { keyProvider: provided }))
+  }
+
+  /** Statements that native threads run while the event loop goes on. */
+  get async(): AsyncStatements {
+    return new AsyncStatements(this.#resources.pool, this, undefined)
   }
 
   /** Compiles one statement. */
@@ -277,7 +286,10 @@ class DatabaseClass {
     return this
   }
 
-  /** Closes it, with everything that was prepared on it. */
+  /**
+   * Closes it, with everything that was prepared on it. Asynchronous statements that are not done are interrupted, which is waited for:
+   * they are rejected with `SQLITE_INTERRUPT`, and have changed nothing.
+   */
   close(): this {
     const connection = this.#connection
     if (!connection.open) return this
@@ -322,6 +334,8 @@ class DatabaseClass {
     if (!(bytes instanceof Uint8Array) || bytes.length !== 32) throw new TypeError('Expected the key to have 32 bytes')
     assertFree(connection)
     if (this.inTransaction) throw new TypeError('The key cannot be changed inside a transaction')
+    if (!this.#resources.pool.isIdle) throw new TypeError('Asynchronous statements are under way: await them first')
+    this.#resources.pool.close()
     const isWal = this.pragma('journal_mode', { simple: true }) === 'wal'
     connection.open = false
     this.#steps = undefined

@@ -29,6 +29,10 @@
 //! | `watched`    | long statements: progress, and stopping them                             |
 //! | `defaults`   | SQLCipher's process-wide defaults, and whose turn it is with them        |
 //! | `library`    | a connection whose statements the addon steps itself                     |
+//! | `library_authorizer` | what SQL may not do to an encrypted file there                     |
+//! | `library_beside` | more connections to the same file, for native threads                |
+//! | `library_cursor` | a statement that a native thread steps                              |
+//! | `library_pool` | those connections at work: reads side by side, writes in order, iterations  |
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
 //! | `own_size`   | the size of a file that belongs to this process                          |
@@ -48,7 +52,11 @@ mod exit;
 mod frames;
 mod journal;
 mod library;
+mod library_authorizer;
+mod library_beside;
+mod library_cursor;
 mod library_error;
+mod library_pool;
 mod library_rekey;
 mod linkage;
 mod log;
@@ -75,7 +83,9 @@ pub use connection::Connection;
 pub use copy::{CopyJob, copy_database};
 pub use error::StoreError;
 pub use library::{LibraryAccess, LibraryConnection, LibraryKey, LibraryOptions, PageMark};
+pub use library_cursor::{LibraryRows, LibraryValue};
 pub use library_error::LibraryError;
+pub use library_pool::{LibraryAnswer, LibraryPool, LibraryRequest, LibrarySink};
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store, Verification};

@@ -13,11 +13,12 @@ use libsqlite3_sys as ffi;
 use nimbus_crypto::{FileId, LockedBytes, SqlcipherKey};
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::AuthContext;
 
 use crate::connection::{CREATE_SETTINGS, apply_key, key, prepare_file};
 use crate::defaults;
 use crate::error::StoreError;
+use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
 use crate::library_rekey::rewrite;
 use crate::options::{Encryption, Mode, Profile};
@@ -102,8 +103,19 @@ impl PageMark {
 
 /// An open database. It belongs to the thread that opened it.
 pub struct LibraryConnection {
-    inner: rusqlite::Connection,
-    key: Option<LibraryKey>,
+    pub(crate) inner: rusqlite::Connection,
+    pub(crate) key: Option<LibraryKey>,
+    pub(crate) opened: Opened,
+}
+
+/// How a connection was opened, for others beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened {
+    pub(crate) readonly: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) timeout: Duration,
+    /// Another connection of this process has the file open: the log is the one that this process knows.
+    is_beside: bool,
 }
 
 impl LibraryConnection {
@@ -112,6 +124,18 @@ impl LibraryConnection {
     /// # Errors
     /// What SQLite says.
     pub fn open(options: &LibraryOptions<'_>) -> Result<Self, LibraryError> {
+        Self::open_as(options, false)
+    }
+
+    /// Opens a database that another connection of this process has open.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) fn open_beside(options: &LibraryOptions<'_>) -> Result<Self, LibraryError> {
+        Self::open_as(options, true)
+    }
+
+    fn open_as(options: &LibraryOptions<'_>, is_beside: bool) -> Result<Self, LibraryError> {
         crate::exit::prepare();
         crate::provider::keep_linked();
         if let Some(LibraryKey::Bound(_)) = options.key {
@@ -142,6 +166,12 @@ impl LibraryConnection {
         let mut connection = Self {
             inner,
             key: options.key.clone(),
+            opened: Opened {
+                readonly: options.access == LibraryAccess::ReadOnly,
+                exclusive: options.exclusive,
+                timeout: options.timeout,
+                is_beside,
+            },
         };
         connection.prepare(options)?;
         Ok(connection)
@@ -215,7 +245,7 @@ impl LibraryConnection {
     }
 
     /// The file, if there is one that lasts.
-    fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         self.inner.path().filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
@@ -274,7 +304,9 @@ impl LibraryConnection {
                 LibraryKey::Bound(encryption) => apply_key(&self.inner, encryption),
             }
             .map_err(failed)?;
-            self.admit_side_files(key, !options.exclusive)?;
+            if !self.opened.is_beside {
+                self.admit_side_files(key, !options.exclusive)?;
+            }
         }
         let connection = &mut self.inner;
         if options.access == LibraryAccess::New {
@@ -346,38 +378,4 @@ fn raw_text<R>(raw: &LockedBytes<32>, use_text: impl FnOnce(&[u8]) -> R) -> R {
         ]);
     }
     use_text(text.expose_secret())
-}
-
-/// What SQL may not do to an encrypted file: change its key or format, spill what it holds, or, where a manifest holds the
-/// key, write it into files that have none. Asked while a statement is compiled, before SQLCipher's pragmas act.
-fn authorize(context: &AuthContext<'_>, has_manifest: bool) -> Authorization {
-    let allowed = match context.action {
-        AuthAction::Pragma {
-            pragma_name,
-            pragma_value,
-        } => {
-            let name = pragma_name.to_ascii_lowercase();
-            let is_format = [
-                "page_size",
-                "auto_vacuum",
-                "secure_delete",
-                "temp_store",
-                "temp_store_directory",
-            ]
-            .contains(&name.as_str());
-            let is_of_cipher = name.starts_with("cipher") || name.ends_with("key") || name.starts_with("sqlcipher");
-            !(is_of_cipher || is_format && pragma_value.is_some())
-        }
-        AuthAction::Function { function_name } => !function_name.eq_ignore_ascii_case("sqlcipher_export"),
-        // VACUUM attaches a temporary file without a name.
-        AuthAction::Attach { filename } => !has_manifest || filename.is_empty() || filename == ":memory:",
-        // A file name that is an expression.
-        AuthAction::Unknown { code, .. } if code == ffi::SQLITE_ATTACH => !has_manifest,
-        _ => true,
-    };
-    if allowed {
-        Authorization::Allow
-    } else {
-        Authorization::Deny
-    }
 }

@@ -20,6 +20,7 @@ mod backup;
 mod database;
 mod function;
 mod handles;
+mod pool;
 mod rows;
 mod state;
 mod statement;
@@ -64,6 +65,12 @@ const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
     (c"backupOpen", backup::open),
     (c"backupStep", backup::step),
     (c"backupClose", backup::close),
+    (c"poolOpen", pool::open),
+    (c"poolRead", pool::read),
+    (c"poolWrite", pool::write),
+    (c"poolNext", pool::next),
+    (c"poolStop", pool::stop),
+    (c"poolClose", pool::close),
 ];
 
 /// The functions of the embedded library, new for each environment; `src/native/library.ts` has their types.

@@ -5,7 +5,7 @@ use std::ptr;
 
 use libsqlite3_sys as ffi;
 use napi::sys;
-use nimbus_sqlite::{LibraryConnection, LibraryError, PageMark};
+use nimbus_sqlite::{LibraryConnection, LibraryError, LibraryPool, PageMark};
 
 use super::backup::Backup;
 use super::handles::Handles;
@@ -52,6 +52,8 @@ pub(super) struct State {
     /// With so many statements those that nobody holds are looked for.
     search_at: usize,
     pub(super) backups: Handles<Backup>,
+    /// Each is closed before its database.
+    pub(super) pools: Handles<LibraryPool>,
     /// `(message, code) => SqliteError`.
     pub(super) make_error: sys::napi_ref,
     /// Two float64 and one int64: changes, the last row id, and that exactly.
@@ -67,6 +69,7 @@ impl State {
             statements: Handles::new(),
             search_at: FEW_STATEMENTS,
             backups: Handles::new(),
+            pools: Handles::new(),
             make_error: ptr::null_mut(),
             counters: ptr::null_mut(),
             counters_ref: ptr::null_mut(),
@@ -252,6 +255,9 @@ pub(super) unsafe fn has_failed_page(database: *mut Database, mark: PageMark) ->
 unsafe extern "C" fn clean_up(state: *mut c_void) {
     // SAFETY: made by `create`, and freed here alone.
     let mut state = unsafe { Box::from_raw(state.cast::<State>()) };
+    for pool in state.pools.find(|_| true) {
+        drop(state.pools.remove(pool));
+    }
     for database in state.databases.find(|_| true) {
         // SAFETY: the environment runs nothing any more.
         unsafe { state.close_database(database) };

@@ -5,6 +5,7 @@ use std::{ptr, slice};
 
 use libsqlite3_sys as ffi;
 use napi::sys;
+use nimbus_sqlite::LibraryValue;
 
 /// For strings of one call; longer ones go to the heap and are copied by SQLite.
 const ARENA_BYTES: usize = 4096;
@@ -150,6 +151,51 @@ unsafe fn bind_string(
         let utf8 = ffi::SQLITE_UTF8 as u8;
         ffi::sqlite3_bind_text64(statement, index, data, length, ffi::SQLITE_TRANSIENT(), utf8)
     }
+}
+
+/// A copy for another thread, by the rules of `bind`; `None` for a value that is none of SQLite's.
+///
+/// # Safety
+/// `value` belongs to the current scope of `env`.
+pub(super) unsafe fn owned(env: sys::napi_env, value: sys::napi_value) -> Option<LibraryValue> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match type_of(env, value) {
+            sys::ValueType::napi_number => {
+                let mut number = 0.0;
+                sys::napi_get_value_double(env, value, &raw mut number);
+                Some(LibraryValue::Real(number))
+            }
+            sys::ValueType::napi_string => string_bytes(env, value).map(LibraryValue::Text),
+            sys::ValueType::napi_null | sys::ValueType::napi_undefined => Some(LibraryValue::Null),
+            sys::ValueType::napi_bigint => big_integer(env, value).map(LibraryValue::Integer),
+            sys::ValueType::napi_object => buffer(env, value).map(|bytes| LibraryValue::Blob(bytes.to_vec())),
+            _ => None,
+        }
+    }
+}
+
+/// What `owned` took, on its way back.
+///
+/// # Safety
+/// `env` is current.
+pub(super) unsafe fn of_owned(env: sys::napi_env, value: &LibraryValue, safe_integers: bool) -> sys::napi_value {
+    let mut made = ptr::null_mut();
+    // SAFETY: the caller's contract; lengths are those of the slices.
+    unsafe {
+        match value {
+            LibraryValue::Null => {
+                sys::napi_get_null(env, &raw mut made);
+            }
+            LibraryValue::Integer(number) => return integer(env, *number, safe_integers),
+            LibraryValue::Real(number) => {
+                sys::napi_create_double(env, *number, &raw mut made);
+            }
+            LibraryValue::Text(bytes) => return text(env, bytes),
+            LibraryValue::Blob(bytes) => return blob(env, bytes.as_ptr().cast(), bytes.len()),
+        }
+    }
+    made
 }
 
 /// Makes a value of JavaScript the result of a user function.
