@@ -300,7 +300,7 @@ export const ERROR_CODES = {
     httpStatus: 500,
     exitCode: 5,
     retryable: false,
-    meaning: 'The sidecar manifest exists but its database file does not.',
+    meaning: 'A database file does not exist: its sidecar manifest does, or nothing at all is where one should be.',
     remedy: 'Restore the database file from the same backup as its manifest.',
   },
   file_corrupt: {

@@ -161,8 +161,9 @@ describe('a copy is refused', () => {
     [['migrate', '--provider', 'sqlite', '--tenant-id', 'demo'], 2, '--source is not given'],
     [['migrate', '--source', 'x', ...SUBJECT, '--profile', 'rot13'], 2, '--profile must be one'],
     [['migrate', '--source', 'x', ...SUBJECT, '--data-dir', '/x'], 2, 'takes no server flags'],
-    [['migrate', '--source', '/nowhere/x', ...SUBJECT], 1, '/nowhere'],
-    [['migrate', '--source', 'x', '--provider', 'libsql-cache', '--tenant-id', 'demo'], 2, 'rebuilt from the remote'],
+    [['migrate', '--source', '/nowhere/x', ...SUBJECT], 2, '--source /nowhere/x does not exist'],
+    [['export', '--source', '/nowhere/x', '--target', 'y', ...SUBJECT], 5, '/nowhere/x does not exist'],
+    [['migrate', '--source', 'package.json', '--provider', 'libsql-cache', '--tenant-id', 'a'], 2, 'rebuilt from the'],
     [['export', '--source', 'x', ...SUBJECT], 2, '--target is not given'],
     [['export', '--source', 'x', '--target', 'y', '--provider', 'libsql-cache', '--tenant-id', 'a'], 2, 'rebuilt from'],
   ])('%j', async (args, exitCode, message) => {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { newHome, runNimbus, startServer, type Environment, type Finished, type Home } from '../support/cli.js'
@@ -153,7 +153,8 @@ describe('nimbus encryption rotate-kek', () => {
     expect(wrong).toMatchObject({ code: 3, stdout: '' })
     const missing = await rotate(home.env, '--path', `${file}.gone`, '--new-master-key-file', key)
     expect(missing).toMatchObject({ code: 5, stdout: '' })
-    expect(missing.stderr).toContain(`sidecar manifest is missing: ${file}.gone`)
+    expect(missing.stderr).toContain(`${file}.gone does not exist, nor does a manifest of it`)
+    expect(existsSync(`${file}.gone.nimbus-lock`)).toBe(false)
     const inside = writeIn(home.dataDir, 'inside.key', randomBytes(32), 0o400)
     expect(await rotate(home.env, '--path', file, '--new-master-key-file', inside)).toMatchObject({ code: 2 })
     rmSync(inside)

@@ -1,7 +1,10 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { holdDirectory } from '../../src/encryption/hold.js'
 import { newHome, runNimbus, startServer, type Home } from '../support/cli.js'
+import { writeIn } from '../support/directory.js'
 import { snapshot } from '../support/tree.js'
 
 async function homeWithTenant(): Promise<Home> {
@@ -53,7 +56,10 @@ describe('nimbus encryption verify', () => {
     expect(stdout).toContain(`sound: ${path.join(home.dataDir, 'demo.sqlite3')}\n`)
     const plain = path.join(home.dataDir, 'plain.sqlite3')
     writeFileSync(plain, Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(4080)]))
-    expect(await verify(home, plain)).toMatchObject({ code: 5, stdout: expect.stringContaining('failed') as string })
+    const failed = await verify(home, plain)
+    expect(failed.code).toBe(5)
+    expect(failed.stdout).toContain(`failed: ${plain}\n  sidecar manifest is missing`)
+    expect(failed.stdout).toContain(`nimbus encryption migrate --source ${plain} --provider sqlite`)
   })
 
   it('tells the control plane when, and what was found, for the next server to say', async () => {
@@ -99,6 +105,66 @@ describe('nimbus encryption verify', () => {
     const one = await verify(home, path.join(home.dataDir, 'demo.sqlite3'))
     expect(one.code).toBe(0)
     expect(one.stderr).toContain('the control plane was not told of this verification: ')
+  })
+
+  it('records what was reached by a link', async () => {
+    const home = await homeWithTenant()
+    const link = path.join(home.root, 'link')
+    symlinkSync(home.dataDir, link)
+    const file = path.join(home.dataDir, 'demo.sqlite3')
+    let verifiedAt = ''
+    for (const target of [home.dataDir, link, path.join(link, 'demo.sqlite3')]) {
+      for (const dataDir of [home.dataDir, link]) {
+        const through = { ...home, env: { ...home.env, NIMBUS_DATA_DIR: dataDir } }
+        expect(await verify(through, target)).toMatchObject({ code: 0, stderr: '' })
+        const server = await startServer(home)
+        const { text } = await server.request('GET', '/debug/encryption/status')
+        await server.stop()
+        const { files } = JSON.parse(text) as { files: { path: string; verified_at: string }[] }
+        const now = files.find((known) => known.path === file)?.verified_at ?? ''
+        expect(now > verifiedAt).toBe(true)
+        verifiedAt = now
+      }
+    }
+  })
+
+  it('takes a wrong key for no damage: ends with 3, and says nothing of a backup', async () => {
+    const home = await homeWithTenant()
+    const newKey = writeIn(home.root, 'new.key', randomBytes(32), 0o400)
+    const rotate = ['encryption', 'rotate-kek', '--path', home.dataDir, '--all', '--new-master-key-file', newKey]
+    expect(await runNimbus(rotate, home.env)).toMatchObject({ code: 0 })
+    const { code, stdout, stderr } = await verify(home, home.dataDir)
+    expect({ code, stderr }).toEqual({ code: 3, stderr: '' })
+    expect(stdout).toContain('wrong key for')
+    expect(stdout).not.toMatch(/backup\b(?!\.)/)
+    // What is known to be wrong beside it counts.
+    rmSync(path.join(home.dataDir, 'demo.sqlite3.nimbus-enc'))
+    const both = await verify(home, home.dataDir)
+    expect(both.code).toBe(5)
+    expect(both.stderr).toContain('the control plane was not told of this verification: wrong key for')
+  })
+
+  it('is an error where there is no database, and of a file that does not exist', async () => {
+    const home = newHome()
+    mkdirSync(home.dataDir)
+    const empty = await verify(home, home.dataDir)
+    expect(empty).toMatchObject({ code: 5, stdout: '' })
+    expect(empty.stderr).toContain(`there is no database in ${home.dataDir}`)
+    const missing = await verify(home, path.join(home.root, 'none'))
+    expect(missing).toMatchObject({ code: 5, stdout: '' })
+    expect(missing.stderr).toContain('none does not exist')
+    expect(readdirSync(home.root).filter((name) => name.startsWith('none'))).toEqual([])
+  })
+
+  it('names the holder of a directory that no server has, and not the token file alone', async () => {
+    const home = await homeWithTenant()
+    rmSync(home.tokenFile)
+    const held = holdDirectory(home.dataDir)
+    const refused = await verify(home, home.dataDir)
+    held.release()
+    expect(refused).toMatchObject({ code: 6, stdout: '' })
+    expect(refused.stderr).toContain(`process ${String(process.pid)}`)
+    expect(refused.stderr).toContain('NIMBUS_AUTH_TOKEN_FILE')
   })
 
   it('is refused for a file in a directory that a server owns, and without a path', async () => {

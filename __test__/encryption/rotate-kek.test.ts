@@ -103,11 +103,11 @@ describe('a rotation of the KEK', () => {
     const paths = [`${missing}.gone`, altered, foreign, good, path.join(where.dataDir, 'x', 'y')]
     const results = await rotated(paths, { from: where.provider, to })
     expect(results.map(({ outcome, error }) => [outcome, error?.code])).toEqual([
-      ['failed', 'manifest_missing'],
+      ['failed', 'data_missing'],
       ['failed', 'manifest_altered'],
       ['failed', 'key_wrong'],
       ['rotated', undefined],
-      ['failed', 'manifest_missing'],
+      ['failed', 'data_missing'],
     ])
     expect(readFileSync(`${altered}.nimbus-enc`, 'latin1')).toBe(text)
     expect(readFileSync(`${foreign}.nimbus-enc`)).toEqual(stranger.bytes)

@@ -1,6 +1,7 @@
 import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { openProtected } from '../../src/encryption/protect.js'
+import { reportOf } from '../../src/encryption/verify-report.js'
 import { type VerifyResult, verifyFiles } from '../../src/encryption/verify.js'
 import { sqlcipherProfile } from '../../src/keys/profile.js'
 import { SqliteStore } from '../../src/native.js'
@@ -156,5 +157,15 @@ describe('a verification', () => {
     expect(await verify(where)).toMatchObject({ outcome: 'failed', error: { code: 'file_busy' } })
     rmSync(`${where.file}.nimbus-enc`)
     expect(await verify(where)).toMatchObject({ outcome: 'failed', error: { code: 'manifest_missing' } })
+    rmSync(where.file)
+    expect(await verify(where)).toMatchObject({ outcome: 'failed', error: { code: 'data_missing' } })
+  })
+
+  it('lists a thousand pages at most, and counts all', () => {
+    const damaged = Array.from({ length: 5_000 }, (_, at) => at)
+    const findings = { pages: 9_000, logPages: 0, damaged, unreferenced: [1] }
+    const report = reportOf({ path: 'x', outcome: 'damaged', findings })
+    expect(report).toMatchObject({ damaged_page_count: 5_000, unreferenced_pages: [1], unreferenced_page_count: 1 })
+    expect(report.damaged_pages).toEqual(damaged.slice(0, 1_000))
   })
 })

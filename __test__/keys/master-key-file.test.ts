@@ -155,7 +155,7 @@ describe('a master key inside a data directory', () => {
     writeFileSync(file, randomBytes(32), { mode: 0o400 })
     const error = await rejectionOf(openMasterKeyFile(file, ['/elsewhere', dataDir]))
     expect(error).toMatchObject({ code: 'config_invalid', path: file })
-    expect(error.message).toContain(`lies inside the data directory ${dataDir}`)
+    expect(error.message).toContain(`lies inside ${dataDir}, whose files it protects`)
     expect(error.remediation).toContain('Move the key')
   })
 

@@ -1,8 +1,15 @@
 import { closeSync, copyFileSync, openSync, readFileSync, readSync, statSync, symlinkSync, writeSync } from 'node:fs'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { readDirectoryStatus } from '../../src/encryption/directory.js'
+import { BackgroundVerification } from '../../src/server/verification.js'
+import { openControlPlane } from '../control/open.js'
+import { madeFile, place } from '../encryption/setup.js'
 import { type Home, type Server, newHome, plainEnv, runNimbus, spawnNimbus, startServer } from '../support/cli.js'
+import { temporaryDirectory } from '../support/directory.js'
 import { type Answer, requestJson } from '../support/http.js'
+import { MemoryTenants } from '../support/memory-tenants.js'
 
 const ROUTE = '/debug/encryption/verify'
 const FASTEST = `${ROUTE}?bytes_per_second=1000000000`
@@ -231,6 +238,31 @@ describe.each(['sqlite', 'redb'])('a server of %s tenants', (provider) => {
   })
 })
 
+describe('a verification whose control plane cannot be written', () => {
+  it('goes on with the other files, and says so in the log', async () => {
+    const where = await place()
+    const keys = where.provider
+    for (const tenant of ['one', 'two']) {
+      const file = path.join(where.dataDir, `${tenant}.sqlite3`)
+      const form = { ...where.form, subject: { family: 'sqlite_tenant', tenant } as const }
+      ;(await madeFile({ provider: keys, file, form })).dek.close()
+    }
+    const directories = [{ path: where.dataDir, holds: 'tenants' }] as const
+    const control = await openControlPlane({ directory: temporaryDirectory(), keys })
+    await control.files.observe(await readDirectoryStatus(directories, 'encrypted'), new Set())
+    await control.close()
+    const warnings: string[] = []
+    const warn = (what: string) => void warnings.push(what)
+    const verification = new BackgroundVerification({ tenants: new MemoryTenants(), control, keys, directories, warn })
+    verification.begin(1_000_000_000)
+    while (verification.state(0).state === 'running') await setImmediate()
+    expect(verification.state(0)).toMatchObject({ state: 'done', files_done: 2, failures: 0 })
+    expect(warnings).toHaveLength(2)
+    expect(warnings[0]).toContain('one.sqlite3: its verification could not be recorded')
+    await verification.stop()
+  })
+})
+
 describe('the route', () => {
   it('is for the admin alone, and has nothing to do for a server without encryption', async () => {
     const where = newHome()
@@ -284,7 +316,10 @@ describe('nimbus encryption verify of a directory that a server owns', () => {
     expect(asked).toMatchObject({ code: 6, stdout: '' })
     expect(asked.stderr).toContain(other.dataDir)
     expect(asked.stderr).toContain('--url')
-    expect(await verify(stranger.url)).toMatchObject({ code: 4, stdout: '' })
+    const unknown = await verify(stranger.url)
+    expect(unknown).toMatchObject({ code: 6, stdout: '' })
+    expect(unknown.stderr).toContain(`process ${String(owner.process.pid)}`)
+    expect(unknown.stderr).toContain('NIMBUS_AUTH_TOKEN_FILE')
     await owner.stop()
     await stranger.stop()
   })
@@ -294,7 +329,8 @@ describe('nimbus encryption verify of a directory that a server owns', () => {
     const server = await startServer(where)
     await fill(server, 'demo')
     await server.request('POST', SLOWEST)
-    const command = spawnNimbus(['encryption', 'verify', '--path', where.dataDir, '--url', server.url], where.env)
+    const args = ['encryption', 'verify', '--path', where.dataDir, '--url', server.url, '--rate', '100']
+    const command = spawnNimbus(args, where.env)
     const hasAsked = async () => {
       const { text } = await server.request('GET', '/metrics')
       return /route="\/debug\/encryption\/verify",status="202"} 2\n/.test(text)
@@ -303,6 +339,7 @@ describe('nimbus encryption verify of a directory that a server owns', () => {
     command.process.kill('SIGINT')
     const { code, stderr } = await command.finished
     expect(code).toBe(130)
+    expect(stderr).toContain('reads 0.0625 MiB a second: --rate changes nothing of it')
     expect(stderr).toContain('the server goes on')
     expect(await stateOf(server)).toMatchObject({ run: 1, state: 'running' })
     await server.stop()

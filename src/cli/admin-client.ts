@@ -38,8 +38,12 @@ export class AdminClient {
   async request(method: 'GET' | 'POST' | 'DELETE', path: string, body?: object): Promise<unknown> {
     const response = await this.#send(method, path, body)
     const text = await response.text()
-    if (response.ok) return text === '' ? undefined : JSON.parse(text)
-    throw failureIn(text, response.status, this.#origin)
+    if (!response.ok) throw failureIn(text, response.status, this.#origin)
+    try {
+      return text === '' ? undefined : JSON.parse(text)
+    } catch {
+      throw failureIn(text, response.status, this.#origin)
+    }
   }
 
   async #send(method: string, path: string, body: object | undefined): Promise<Response> {

@@ -2,7 +2,7 @@
 import { basename, dirname, resolve } from 'node:path'
 import { type FlagSpec, type ParsedFlags, parseFlags } from '../config/flags.js'
 import { resolveEncryptionCommandConfig } from '../config/storage.js'
-import { type Migrated, migrate } from '../encryption/migrate.js'
+import { type Migrated, isMigratable, migrate } from '../encryption/migrate.js'
 import { openKeyProvider } from '../keys/open.js'
 import { type Profile, cipherOfFamily, cipherOfProfile, isProfile } from '../keys/profile.js'
 import { type FileSubject, servedName } from '../keys/subject.js'
@@ -50,6 +50,7 @@ export const encryptionMigrate: Command = {
     requireControlPlane(NAME, subject, source)
     const profile = profileOf(flags, subject)
     const config = resolveEncryptionCommandConfig(context.env)
+    if (!(await isMigratable(source))) throw usage(NAME, `--source ${source} does not exist`)
     const dataDirs = [config.dataDir, config.controlDataDir, dirname(resolve(source))]
     const keys = await openKeyProvider(config.encryption, dataDirs)
     const display = new ProgressDisplay(process.stderr)

@@ -2,6 +2,7 @@
 import { dirname, resolve } from 'node:path'
 import { type FlagSpec, parseFlags } from '../config/flags.js'
 import { resolveEncryptionCommandConfig } from '../config/storage.js'
+import { requireFileOrManifest } from '../encryption/check.js'
 import { holdFile } from '../encryption/hold.js'
 import { type DekResult, rotateDek } from '../encryption/rotate-dek.js'
 import { backupOf } from '../encryption/rotation-backup.js'
@@ -38,6 +39,7 @@ export const encryptionRotateDek: Command = {
     const path = required(NAME, flags, '--path')
     const subject = subjectOf(NAME, flags)
     requireControlPlane(NAME, subject, path)
+    await requireFileOrManifest(path)
     const config = resolveEncryptionCommandConfig(context.env)
     const dataDirs = [config.dataDir, config.controlDataDir, dirname(resolve(path))]
     const provider = await openKeyProvider(config.encryption, dataDirs)

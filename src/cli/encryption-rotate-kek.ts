@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { parseFlags, type FlagSpec, type ParsedFlags } from '../config/flags.js'
 import { NEW_KEY_FLAGS, resolveNewEncryption } from '../config/new-key.js'
 import { resolveEncryptionCommandConfig } from '../config/storage.js'
+import { requireFileOrManifest } from '../encryption/check.js'
 import { listDirectories, listManifestFiles } from '../encryption/directory.js'
 import { holdDirectory, holdFile } from '../encryption/hold.js'
 import { rotateKek, type KekResult, type KekRotation } from '../encryption/rotate-kek.js'
@@ -105,6 +106,7 @@ async function rotate(target: Target, rotation: KekRotation, context: Context): 
 }
 
 async function rotateFile(path: string, rotation: KekRotation, report: Report): Promise<void> {
+  await requireFileOrManifest(path)
   const held = holdFile(path)
   try {
     for await (const result of rotateKek([path], rotation)) {

@@ -1,13 +1,14 @@
 /** `nimbus encryption verify`: authenticates every page of files, for a job that runs every night. */
 import { stat } from 'node:fs/promises'
-import { basename, dirname, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { type FlagSpec, parseFlags } from '../config/flags.js'
 import { type CommandConfig, resolveEncryptionCommandConfig } from '../config/storage.js'
+import { requireFileOrManifest } from '../encryption/check.js'
 import { type DatabaseFile, listDatabaseFiles, subjectOfName } from '../encryption/directory.js'
 import { type Held, holdDirectory, holdFile } from '../encryption/hold.js'
-import { isWhole, reportOf } from '../encryption/verify-report.js'
+import { exitCodeOf, reportOf } from '../encryption/verify-report.js'
 import { type VerifyResult, verifyFiles } from '../encryption/verify.js'
-import { ERROR_CODES, NimbusError, fromSystemError } from '../errors.js'
+import { NimbusError, fromSystemError, systemErrorCode } from '../errors.js'
 import { openKeyProvider } from '../keys/open.js'
 import type { KeyProvider } from '../keys/provider.js'
 import { URL_FLAG } from './admin-client.js'
@@ -17,7 +18,7 @@ import { ProgressDisplay } from './progress.js'
 import { printResults } from './results.js'
 import { refuseServerFlags } from './server-flags.js'
 import { required } from './subject-flags.js'
-import { recordVerification } from './verify-record.js'
+import { recordVerification, withoutLinks } from './verify-record.js'
 import { RATE_FLAG, verifyByServer } from './verify-by-server.js'
 
 const NAME = 'nimbus encryption verify'
@@ -35,9 +36,10 @@ export const encryptionVerify: Command = {
   usage: '--path <path>',
   description:
     'Authenticates every page of encrypted databases, and of the logs beside them, under the keys that their manifests hold, and ' +
-    'changes none of them; the control plane keeps when it was done. Ends with 0 if all of them are whole, else with 5, and names ' +
-    'the files and pages. Pages that a crash left damaged and nothing uses are reported apart: they are no loss. A directory that a ' +
-    'server owns is verified by that server, which goes on serving; the command waits for it.',
+    'changes none of them; the control plane keeps when it was done. Ends with 0 if all of them are whole, with 5 if one is not, and names ' +
+    'the files and pages; with the code of the cause if files could not be examined, with 5 if there is none. Pages that a crash left damaged and nothing uses are reported apart: they are no loss. A directory that a ' +
+    'server owns is verified by that server, which goes on serving; the command asks it with the admin token, from NIMBUS_AUTH_TOKEN_FILE or ' +
+    'its usual place, and waits for it.',
   sections: [
     { title: 'Options', flags: FLAGS },
     { title: 'For a directory that a server owns', flags: SERVER_FLAGS },
@@ -45,16 +47,18 @@ export const encryptionVerify: Command = {
   async run(argv, context) {
     refuseServerFlags(NAME, argv)
     const flags = parseFlags(NAME, argv, [...FLAGS, ...SERVER_FLAGS])
-    const path = resolve(required(NAME, flags, '--path'))
-    const isDirectory = await isDirectoryAt(path)
+    const given = resolve(required(NAME, flags, '--path'))
+    const isDirectory = await isDirectoryAt(given)
+    // Whose a file is, its directory tells, by whatever link one gets there.
+    const path = isDirectory ? await withoutLinks(given) : join(await withoutLinks(dirname(given)), basename(given))
+    if (!isDirectory) await requireFileOrManifest(path)
     const config = resolveEncryptionCommandConfig(context.env)
     const directory = isDirectory ? path : dirname(path)
     const provider = await openKeyProvider(config.encryption, [config.dataDir, config.controlDataDir, directory])
     try {
       const held = hold(path, isDirectory)
       if (held instanceof NimbusError) return await verifyByServer(path, held, flags, context)
-      const files = isDirectory ? await filesOf(path) : [expectedOf(path, config)]
-      return await verifyAtRest(files, held, config, provider, context)
+      return await verifyAtRest(isDirectory ? path : await expectedOf(path, config), held, config, provider, context)
     } finally {
       provider.close()
     }
@@ -62,7 +66,7 @@ export const encryptionVerify: Command = {
 }
 
 async function verifyAtRest(
-  files: readonly DatabaseFile[],
+  target: string | DatabaseFile,
   held: Held,
   config: CommandConfig,
   provider: KeyProvider,
@@ -71,6 +75,7 @@ async function verifyAtRest(
   const display = new ProgressDisplay(process.stderr)
   const results: VerifyResult[] = []
   try {
+    const files = typeof target === 'string' ? await filesOf(target) : [target]
     await interruptibly(async (signal) => {
       for await (const result of verifyFiles(files, { provider, signal, onProgress: display.update })) {
         results.push(result)
@@ -80,15 +85,18 @@ async function verifyAtRest(
     display.end()
     held.release()
   }
-  printResults('encryption verify', results.map(reportOf), context)
+  const reports = results.map(reportOf)
+  printResults('encryption verify', reports, context)
   await recordVerification(results, config, provider, context)
-  return results.every(isWhole) ? 0 : ERROR_CODES.file_corrupt.exitCode
+  return exitCodeOf(reports)
 }
 
 async function isDirectoryAt(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory()
   } catch (error) {
+    // A file may be gone that left its manifest.
+    if (systemErrorCode(error) === 'ENOENT') return false
     throw fromSystemError(error, 'look at', path)
   }
 }
@@ -104,18 +112,28 @@ function hold(path: string, isDirectory: boolean): Held | NimbusError {
   }
 }
 
-/** Backups and migrated copies too: whatever a manifest lies beside, and whatever has a served name. */
+/**
+ * Backups and migrated copies too: whatever a manifest lies beside, and whatever has a served name.
+ *
+ * @throws `data_missing` if there is none: of a volume that is not mounted nothing is whole
+ */
 async function filesOf(path: string): Promise<DatabaseFile[]> {
   const [tenants, control] = await Promise.all([
     listDatabaseFiles({ path, holds: 'tenants' }),
     listDatabaseFiles({ path, holds: 'control_plane' }),
   ])
-  return [...tenants, ...control]
+  const files = [...tenants, ...control]
+  if (files.length > 0) return files
+  throw new NimbusError('data_missing', `there is no database in ${path}: nothing was verified`, {
+    path,
+    remediation: 'Check the path, and that its volume is mounted.',
+  })
 }
 
 /** By its name, as in a directory; a file of a cache is named like one of SQLite. */
-function expectedOf(path: string, { dataDir, controlDataDir }: CommandConfig): DatabaseFile {
-  const isServed = [resolve(dataDir), resolve(controlDataDir)].includes(dirname(path))
+async function expectedOf(path: string, { dataDir, controlDataDir }: CommandConfig): Promise<DatabaseFile> {
+  const served = await Promise.all([dataDir, controlDataDir].map(withoutLinks))
+  const isServed = served.includes(dirname(path))
   const name = basename(path)
   const expected = subjectOfName(name, 'tenants') ?? subjectOfName(name, 'control_plane')
   return { path, expected: isServed ? expected : undefined }

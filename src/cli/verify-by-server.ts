@@ -2,7 +2,9 @@
 import { realpath } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
 import type { FlagSpec, ParsedFlags } from '../config/flags.js'
-import { ERROR_CODES, NimbusError } from '../errors.js'
+import type { Environment } from '../config/sources.js'
+import { exitCodeOf } from '../encryption/verify-report.js'
+import { NimbusError } from '../errors.js'
 import { AdminClient, isObject } from './admin-client.js'
 import type { Context } from './command.js'
 import { interruptibly } from './interruption.js'
@@ -17,11 +19,13 @@ export const RATE_FLAG: FlagSpec = {
 
 const ROUTE = '/debug/encryption/verify'
 const ASK_EVERY_MS = 250
+const MEBIBYTE = 1_048_576
 
 /**
- * The exit code: 0 if all files of the server are whole.
+ * The exit code, as of files at rest.
  *
- * @throws `busy`, which is why the directory cannot be verified otherwise, if no server of this directory answers; what the server says
+ * @throws `usage`; `busy`, which is why the directory cannot be verified otherwise, unless the server of this directory answers;
+ * what that server says then
  */
 export async function verifyByServer(
   path: string,
@@ -29,13 +33,12 @@ export async function verifyByServer(
   flags: ParsedFlags,
   context: Context,
 ): Promise<number> {
-  const query = rateOf(flags.get('--rate'))
-  const client = AdminClient.from(flags, context.env)
-  await requireOwner(client, await realpath(path), busy)
+  const rate = rateOf(flags.get('--rate'))
+  const client = await ownerOf(await realpath(path), busy, flags, context.env)
   const display = new ProgressDisplay(process.stderr)
   const results = await interruptibly(async (signal) => {
     try {
-      return await follow(client, query, display, signal)
+      return await follow(client, rate, display, signal, context)
     } finally {
       display.end()
       if (signal.aborted) {
@@ -44,18 +47,35 @@ export async function verifyByServer(
     }
   })
   printResults('encryption verify', results, context)
-  const isWhole = results.every(({ outcome }) => outcome === 'sound' || outcome === 'empty')
-  return isWhole ? 0 : ERROR_CODES.file_corrupt.exitCode
+  return exitCodeOf(results)
 }
 
-/** Whoever answers at that URL may be the server of another directory. */
-async function requireOwner(client: AdminClient, directory: string, busy: NimbusError): Promise<void> {
-  const { directories } = await stateFrom(client, 'GET', '').catch((error: unknown) => {
-    if (error instanceof NimbusError && error.code === 'io_error') throw notAsked(busy, error.message)
+/**
+ * Who holds the directory need not be a server, and whoever answers at that URL may be the server of another one: the cause of every
+ * refusal is the lock, and what hinders the asking is said behind it.
+ */
+async function ownerOf(
+  directory: string,
+  busy: NimbusError,
+  flags: ParsedFlags,
+  env: Environment,
+): Promise<AdminClient> {
+  const { client, directories } = await answering(flags, env).catch((error: unknown) => {
+    // A URL that is none is the user's to correct, whoever holds the directory.
+    if (error instanceof NimbusError && error.code !== 'usage') throw notAsked(busy, error.message)
     throw error
   })
-  if (directories.includes(directory)) return
+  if (directories.includes(directory)) return client
   throw notAsked(busy, `the server that answers has ${directories.join(' and ')}`)
+}
+
+async function answering(
+  flags: ParsedFlags,
+  env: Environment,
+): Promise<{ client: AdminClient; directories: readonly string[] }> {
+  const client = AdminClient.from(flags, env)
+  const { directories } = await stateFrom(client, 'GET', '')
+  return { client, directories }
 }
 
 function notAsked({ code, message, path, detail, cause }: NimbusError, why: string): NimbusError {
@@ -63,18 +83,27 @@ function notAsked({ code, message, path, detail, cause }: NimbusError, why: stri
     path,
     detail,
     cause,
-    remediation: 'If a server owns the directory, name its URL with --url; if another command does, wait for its end.',
+    remediation:
+      'If a server owns the directory, name its URL with --url and its admin token file with NIMBUS_AUTH_TOKEN_FILE; if another ' +
+      'program or command does, wait for its end.',
   })
 }
 
 async function follow(
   client: AdminClient,
-  query: string,
+  rate: number | undefined,
   display: ProgressDisplay,
   signal: AbortSignal,
-): Promise<FileResult[]> {
-  const begun = await stateFrom(client, 'POST', query)
-  const results: FileResult[] = []
+  { warn }: Context,
+): Promise<Reported[]> {
+  const begun = await stateFrom(client, 'POST', rate === undefined ? '' : `?bytes_per_second=${rate}`)
+  if (rate !== undefined && begun.bytesPerSecond !== rate) {
+    warn(
+      `a verification was under way, which reads ${begun.bytesPerSecond / MEBIBYTE} MiB a second: --rate changes nothing of it`,
+      'Run the command again after its end for one of another rate.',
+    )
+  }
+  const results: Reported[] = []
   for (;;) {
     const now = await stateFrom(client, 'GET', `?after=${results.length}`)
     if (now.startedAt !== begun.startedAt) throw endedEarly('the server was started anew, or verifies another time')
@@ -96,23 +125,29 @@ function endedEarly(why: string): NimbusError {
   })
 }
 
+interface Reported extends FileResult {
+  readonly code?: string | undefined
+}
+
 interface State {
   readonly state: string
   readonly startedAt: string
   readonly directories: readonly string[]
+  readonly bytesPerSecond: number
   readonly current: { path: string; phase: string; doneBytes: number; totalBytes: number } | undefined
-  readonly results: readonly FileResult[]
+  readonly results: readonly Reported[]
   readonly hasMore: boolean
 }
 
 async function stateFrom(client: AdminClient, method: 'GET' | 'POST', query: string): Promise<State> {
   const answer = await client.request(method, ROUTE + query)
   const body = isObject(answer) ? answer : {}
-  const { state, started_at: startedAt, directories, current, results, has_more: hasMore } = body
+  const { state, started_at: startedAt, directories, current, results } = body
   return {
     state: String(state),
     startedAt: String(startedAt),
     directories: Array.isArray(directories) ? directories.map(String) : [],
+    bytesPerSecond: Number(body['bytes_per_second']),
     current: isObject(current)
       ? {
           path: String(current['path']),
@@ -122,19 +157,26 @@ async function stateFrom(client: AdminClient, method: 'GET' | 'POST', query: str
         }
       : undefined,
     results: Array.isArray(results) ? results.filter(isObject).map(resultOf) : [],
-    hasMore: hasMore === true,
+    hasMore: body['has_more'] === true,
   }
 }
 
-function resultOf(result: Record<string, unknown>): FileResult {
-  const { path, outcome, note, ...rest } = result
-  return { path: String(path), outcome: String(outcome), ...rest, ...(typeof note === 'string' && { note }) }
+function resultOf(result: Record<string, unknown>): Reported {
+  const { path, outcome, code, note, ...rest } = result
+  return {
+    path: String(path),
+    outcome: String(outcome),
+    ...rest,
+    ...(typeof code === 'string' && { code }),
+    ...(typeof note === 'string' && { note }),
+  }
 }
 
-function rateOf(mebibytes: string | true | undefined): string {
-  if (mebibytes === undefined) return ''
+/** In bytes a second. */
+function rateOf(mebibytes: string | true | undefined): number | undefined {
+  if (mebibytes === undefined) return undefined
   if (typeof mebibytes === 'string' && /^[1-9][0-9]{0,5}$/.test(mebibytes)) {
-    return `?bytes_per_second=${Number(mebibytes) * 1_048_576}`
+    return Number(mebibytes) * MEBIBYTE
   }
   throw new NimbusError('usage', `--rate ${JSON.stringify(mebibytes)} is not a number of MiB`, {
     remediation: 'Give a whole number from 1 to 999999.',

@@ -1,4 +1,5 @@
 /** Tells the control plane what a verification of files at rest has found, so that the next server knows. */
+import { realpath } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import type { CommandConfig } from '../config/storage.js'
 import { ControlPlane } from '../control/control-plane.js'
@@ -17,7 +18,7 @@ import type { Context } from './command.js'
 type Served = { readonly result: VerifyResult; readonly subject: FileSubject }
 
 /**
- * Of files that a server of this configuration would serve; the caller holds no locks any more. What cannot be recorded is said, and
+ * Of files that a server of this configuration would serve, by paths without links; the caller holds no locks any more. What cannot be recorded is said, and
  * is no failure. Where there is no control plane, nobody is to be told.
  */
 export async function recordVerification(
@@ -26,18 +27,21 @@ export async function recordVerification(
   provider: KeyProvider,
   { warn }: Context,
 ): Promise<void> {
+  const [tenantsAt, controlAt] = await Promise.all([withoutLinks(dataDir), withoutLinks(controlDataDir)])
   const served = results.flatMap((result): Served[] => {
-    const subject = subjectOf(result.path, resolve(dataDir), resolve(controlDataDir))
-    return subject === undefined ? [] : [{ result, subject }]
+    const subject = subjectOf(result.path, tenantsAt, controlAt)
+    if (subject === undefined) return []
+    // Of a file that could not be examined nothing is known.
+    return isWhole(result) || defectOf(result) !== undefined ? [{ result, subject }] : []
   })
-  const path = controlPlanePath(resolve(controlDataDir))
+  const path = controlPlanePath(controlAt)
   if (served.length === 0 || !(await exists(path))) return
   try {
     const own = served.find(({ subject }) => subject.family === 'control_plane')
-    if (own !== undefined && !isWhole(own.result)) {
+    if (own !== undefined && defectOf(own.result) !== undefined) {
       throw new NimbusError('file_corrupt', `${path} is not whole itself`, { path })
     }
-    await recordIn(resolve(controlDataDir), served, provider)
+    await recordIn(controlAt, served, provider)
   } catch (error) {
     const { message, remediation } = toNimbusError(error)
     warn(`the control plane was not told of this verification: ${message}`, remediation)
@@ -57,10 +61,8 @@ async function recordIn(directory: string, served: readonly Served[], keys: KeyP
     const control = await ControlPlane.find({ directory, keys })
     try {
       for (const { result, subject } of served) {
-        const defect = defectOf(result)
-        if (defect === undefined && !isWhole(result)) continue
         const seen = await readFileStatus(result.path, { expected: subject })
-        await control?.files.verified(describe(subject), seen, defect ?? null)
+        await control?.files.verified(describe(subject), seen, defectOf(result) ?? null)
       }
     } finally {
       await control?.close()
@@ -75,4 +77,9 @@ function subjectOf(path: string, dataDir: string, controlDataDir: string): FileS
   const name = basename(path)
   const tenant = directory === dataDir ? subjectOfName(name, 'tenants') : undefined
   return tenant ?? (directory === controlDataDir ? subjectOfName(name, 'control_plane') : undefined)
+}
+
+/** The absolute path of a directory, of as much of it as exists. */
+export async function withoutLinks(directory: string): Promise<string> {
+  return realpath(directory).catch(() => resolve(directory))
 }

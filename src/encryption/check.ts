@@ -88,11 +88,31 @@ const DATABASES = {
   'aes-256-gcm-siv': 'a redb database',
 } as const satisfies Record<Cipher, string>
 
-/** What to say of a file that should have a manifest; `head` is how it begins. */
-export function withoutManifest(path: string, subject: FileSubject, head: Uint8Array | undefined): NimbusError {
-  const contents = contentsOf(head)
-  if (contents === 'missing') return dataMissing(path)
-  return manifestMissing(path, contents === 'plaintext' ? migrate(path, subject) : restoreManifest(path))
+/** What to say of a file that should have a manifest; `head` is how it begins, the subject is whose it is, if that is known. */
+export function withoutManifest(
+  path: string,
+  subject: FileSubject | undefined,
+  head: Uint8Array | undefined,
+): NimbusError {
+  if (head === undefined) return nothingAt(path)
+  const cipher = plaintextCipher(head)
+  return manifestMissing(path, cipher === undefined ? restoreManifest(path) : migrate(path, cipher, subject))
+}
+
+/**
+ * For a command, before it takes a lock: that leaves a file beside the path, and a mistyped one should get none.
+ *
+ * @throws `data_missing` if neither the file nor its manifest exists
+ */
+export async function requireFileOrManifest(path: string): Promise<void> {
+  if (!(await exists(path)) && !(await exists(manifestPathOf(path)))) throw nothingAt(path)
+}
+
+function nothingAt(path: string): NimbusError {
+  return new NimbusError('data_missing', `${path} does not exist, nor does a manifest of it`, {
+    path,
+    remediation: 'Correct the path, or restore the file and its manifest from the backup.',
+  })
 }
 
 /** @throws `data_missing`, `file_corrupt` unless the file, which begins with `head`, is the one that the manifest names */
@@ -123,12 +143,13 @@ export function dataMissing(path: string): NimbusError {
   return new NimbusError('data_missing', `database file is missing: ${path}`, { path })
 }
 
-function migrate(path: string, subject: FileSubject): string {
-  if (subject.family === 'libsql_cache') {
+function migrate(path: string, cipher: Cipher, subject: FileSubject | undefined): string {
+  if (subject?.family === 'libsql_cache') {
     return 'The file is a plaintext replica cache; remove it: it is rebuilt, encrypted, from the remote primary.'
   }
-  const provider = cipherOfFamily(subject.family) === 'sqlcipher' ? 'sqlite' : 'redb'
-  const tenant = 'tenant' in subject ? ` --tenant-id ${subject.tenant}` : ''
+  const provider = (subject ? cipherOfFamily(subject.family) : cipher) === 'sqlcipher' ? 'sqlite' : 'redb'
+  const id = subject === undefined ? '<id>' : 'tenant' in subject ? subject.tenant : undefined
+  const tenant = id === undefined ? '' : ` --tenant-id ${id}`
   const command = `nimbus encryption migrate --source ${path} --provider ${provider}${tenant}`
   return `The file is plaintext; migrate it first: ${command}`
 }

@@ -13,7 +13,7 @@
 import { resolve } from 'node:path'
 import { type Disk, exists, manifestPathOf, nativeDisk } from '../manifest/file.js'
 import { publishFile } from '../native.js'
-import { checkProtected } from './check.js'
+import { checkProtected, requireFileOrManifest } from './check.js'
 import { type CopyOptions, copyContents, failure, holdBoth, refuseCache } from './copy.js'
 import { dataFilesOf } from './protect.js'
 
@@ -47,6 +47,7 @@ export async function exportPlaintext(options: ExportOptions, disk: ExportDisk =
   const source = resolve(options.source)
   const target = resolve(options.target)
   if (source === target) throw failure('target_exists', target, 'is the source itself')
+  await requireFileOrManifest(source)
   const held = holdBoth(source, target)
   try {
     return await exportHeld({ ...options, source, target }, disk)

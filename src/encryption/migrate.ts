@@ -65,6 +65,11 @@ export async function migrate(options: MigrateOptions, disk: Disk = nativeDisk):
   }
 }
 
+/** Whether there is something to migrate, or to finish: before a lock is taken, which leaves a file beside the path. */
+export async function isMigratable(source: string): Promise<boolean> {
+  return (await exists(source)) || (await exists(source + RETIRING_SUFFIX))
+}
+
 type Resolved = MigrateOptions & { readonly target: string }
 
 async function migrateHeld(options: Resolved, disk: Disk): Promise<Migrated> {

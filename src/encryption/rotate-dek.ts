@@ -35,7 +35,9 @@ import type { FileSubject } from '../keys/subject.js'
 import { type Disk, manifestPathOf, nativeDisk } from '../manifest/file.js'
 import type { RotatingManifest } from '../manifest/manifest.js'
 import type { LongWork } from './progress.js'
-import { manifestMissing, sealed } from './protect.js'
+import { dataMissing, withoutManifest } from './check.js'
+import { readFileHead } from './head.js'
+import { sealed } from './protect.js'
 import { type RekeyEngine, nativeEngine } from './rekey-engine.js'
 import { nextSlot } from './next-slot.js'
 import { type Rotating, rewritingOf } from './rewrite-pages.js'
@@ -69,11 +71,11 @@ export interface DekResult {
 export async function rotateDek(path: string, subject: FileSubject, rotation: DekRotation): Promise<DekResult> {
   const { provider, disk = nativeDisk, engine = nativeEngine } = rotation
   const found = await unlock(path, subject, provider)
-  if (found === undefined) throw manifestMissing(path)
+  if (found === undefined) throw withoutManifest(path, subject, await readFileHead(path))
   let earlier: RotationEnd | undefined
   const onRotation = (_: string, end: RotationEnd): void => void (earlier = end)
   const file = await closingOnError(found, () => settle(found, provider, { disk, engine, onRotation }))
-  if (file === undefined) throw new NimbusError('data_missing', `database file is missing: ${path}`, { path })
+  if (file === undefined) throw dataMissing(path)
   try {
     if (subject.family === 'libsql_cache') {
       await rotateCache(file, provider, disk)

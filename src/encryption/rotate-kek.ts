@@ -17,7 +17,9 @@ import { type Disk, manifestPathOf, nativeDisk, readManifest } from '../manifest
 import { type Manifest, type SettledManifest, type StoredManifest, bindingOf } from '../manifest/manifest.js'
 import { type Dek, type FileReplacement, randomBytes } from '../native.js'
 import { mapBounded } from './bounded.js'
-import { manifestMissing, rotationPending, sealed } from './protect.js'
+import { withoutManifest } from './check.js'
+import { readFileHead } from './head.js'
+import { rotationPending, sealed } from './protect.js'
 import { settle } from './settle.js'
 import { type Protected, authenticates, unlockStored } from './unlock.js'
 
@@ -93,7 +95,7 @@ async function replace(files: FileReplacement[], disk: Disk): Promise<(Error | u
 async function prepare(path: string, rotation: KekRotation): Promise<Prepared> {
   try {
     const stored = await readManifest(manifestPathOf(path))
-    if (stored === undefined) throw manifestMissing(path)
+    if (stored === undefined) throw withoutManifest(path, undefined, await readFileHead(path))
     if (await isUnder(rotation.to, stored)) return { path, outcome: 'skipped' }
     return { path, outcome: 'prepared', bytes: await rewrapped(path, stored, rotation) }
   } catch (error) {

@@ -1,5 +1,5 @@
 /** What a verification found of one file, in the form in which it goes over HTTP and to stdout. */
-import { ERROR_CODES } from '../errors.js'
+import { ERROR_CODES, type ExitCode, type NimbusErrorCode, isErrorCode } from '../errors.js'
 import type { VerifyResult } from './verify.js'
 
 export interface VerifyReport {
@@ -7,13 +7,20 @@ export interface VerifyReport {
   readonly outcome: VerifyResult['outcome']
   readonly pages?: number
   readonly log_pages?: number
+  /** The first of them, and how many there are. */
   readonly damaged_pages?: readonly number[]
+  readonly damaged_page_count?: number
   readonly unreferenced_pages?: readonly number[]
+  readonly unreferenced_page_count?: number
+  /** Of a file that could not be examined. */
+  readonly code?: NimbusErrorCode
   readonly note?: string
 }
 
-/** Of the pages that are named: the rest is counted. */
+/** Of the pages that a note names: the rest is counted. */
 const NAMED_PAGES = 20
+/** Of the pages that a report lists: a file of gigabytes under a wrong disk has millions, and a server keeps its reports in memory. */
+export const LISTED_PAGES = 1_000
 const INTEGRITY = ERROR_CODES.file_corrupt.exitCode
 
 export function isWhole({ outcome }: Pick<VerifyReport, 'outcome'>): boolean {
@@ -24,8 +31,8 @@ export function reportOf(result: VerifyResult): VerifyReport {
   const { path, outcome } = result
   if (result.outcome === 'empty') return { path, outcome, note: 'the cache is rebuilt from the remote primary' }
   if (result.outcome === 'failed') {
-    const { message, remediation } = result.error
-    return { path, outcome, note: `${message}. ${remediation}` }
+    const { code, message, remediation } = result.error
+    return { path, outcome, code, note: `${message}. ${remediation}` }
   }
   const { pages, logPages, damaged, unreferenced } = result.findings
   const notes = [
@@ -37,8 +44,10 @@ export function reportOf(result: VerifyResult): VerifyReport {
     outcome,
     pages,
     log_pages: logPages,
-    damaged_pages: damaged,
-    unreferenced_pages: unreferenced,
+    damaged_pages: damaged.slice(0, LISTED_PAGES),
+    damaged_page_count: damaged.length,
+    unreferenced_pages: unreferenced.slice(0, LISTED_PAGES),
+    unreferenced_page_count: unreferenced.length,
     ...(notes.length === 0 ? {} : { note: notes.join('; ') }),
   }
 }
@@ -59,6 +68,15 @@ export function defectOf(result: VerifyResult): string | undefined {
         ? `${result.error.code}: ${result.error.message}`
         : undefined
   }
+}
+
+/** 0 if all are whole, 5 if one is not; if some could not be examined, and nothing is known to be wrong, the first one's reason. */
+export function exitCodeOf(reports: readonly { outcome: string; code?: string | undefined }[]): ExitCode | 0 {
+  const codes = reports.map(({ outcome, code }): ExitCode | 0 => {
+    if (outcome === 'sound' || outcome === 'empty') return 0
+    return outcome === 'failed' && code !== undefined && isErrorCode(code) ? ERROR_CODES[code].exitCode : INTEGRITY
+  })
+  return codes.includes(INTEGRITY) ? INTEGRITY : (codes.find((code) => code !== 0) ?? 0)
 }
 
 function named(pages: readonly number[]): string {

@@ -6,9 +6,10 @@ import type { KeyProvider } from '../keys/provider.js'
 import { type FileSubject, describe, servedName } from '../keys/subject.js'
 import { manifestPathOf, readManifest } from '../manifest/file.js'
 import { type Findings, type VerifyOptions, verifyRedb, verifySqlite } from '../native.js'
-import { bearsFileId, readFileHead } from './head.js'
+import { requireFileId, withoutManifest } from './check.js'
+import { readFileHead } from './head.js'
 import type { LongWork } from './progress.js'
-import { manifestMissing, rotationPending } from './protect.js'
+import { rotationPending } from './protect.js'
 import { underSeal, underSqlcipher } from './rekey-engine.js'
 import { type Protected, unlockStored } from './unlock.js'
 
@@ -63,14 +64,8 @@ async function verifyFile({ path, expected }: FileToVerify, verification: Verifi
       })
     }
     const head = await readFileHead(path)
-    if (head === undefined) {
-      if (file.manifest.subject.family === 'libsql_cache') return { path, outcome: 'empty' }
-      throw new NimbusError('data_missing', `database file is missing: ${path}`, { path })
-    }
-    if (!bearsFileId(head, file.profile, file.fileId)) {
-      const what = 'it does not begin as the file that its sidecar manifest names'
-      throw new NimbusError('file_corrupt', `file and manifest do not belong together: ${path}: ${what}`, { path })
-    }
+    requireFileId(path, file.manifest, head)
+    if (head === undefined) return { path, outcome: 'empty' }
     const findings = await examine(file, {
       bytesPerSecond: bytesPerSecond ?? Number.POSITIVE_INFINITY,
       signal,
@@ -84,7 +79,7 @@ async function verifyFile({ path, expected }: FileToVerify, verification: Verifi
 
 async function opened(path: string, expected: FileSubject | undefined, provider: KeyProvider): Promise<Protected> {
   const stored = await readManifest(manifestPathOf(path))
-  if (stored === undefined) throw manifestMissing(path)
+  if (stored === undefined) throw withoutManifest(path, expected, await readFileHead(path))
   const { subject } = stored.manifest
   // A cache is called as a SQLite tenant is: its name does not tell.
   const isCache = subject.family === 'libsql_cache' && servedName(subject) === basename(path)

@@ -5,7 +5,7 @@ import { NimbusError, systemErrorCode } from '../errors.js'
 import { quote } from './quote.js'
 
 /**
- * Refuses a key below a data directory: whoever copies that directory, for a backup or as a thief, would have the key with
+ * Refuses a key below a directory of files that it protects, the data directory or that of the file of a command: whoever copies that directory, for a backup or as a thief, would have the key with
  * the files. A link inside that leads out is refused as well, since many copies follow links.
  *
  * @throws `config_invalid` naming both.
@@ -17,10 +17,14 @@ export function refuseKeyInside(keyPath: string, dataDirs: readonly string[]): v
     const directory = resolved(dataDir)
     if (!isInside(key, directory) && !isInside(name, directory)) continue
     const through = key === resolve(keyPath) ? '' : ` (it resolves to ${quote(key, 512)})`
-    throw new NimbusError('config_invalid', `the key ${keyPath}${through} lies inside the data directory ${dataDir}`, {
-      path: keyPath,
-      remediation: 'Move the key to a directory outside the data directory, and configure its new path.',
-    })
+    throw new NimbusError(
+      'config_invalid',
+      `the key ${keyPath}${through} lies inside ${dataDir}, whose files it protects`,
+      {
+        path: keyPath,
+        remediation: 'Move the key to a directory outside that one, and configure its new path.',
+      },
+    )
   }
 }
 

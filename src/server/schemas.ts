@@ -1,5 +1,6 @@
 /** The shapes of the HTTP interface: requests are checked against them, types and /openapi.json come from them. */
 import { Type, type Static, type TSchema } from 'typebox'
+import { LISTED_PAGES } from '../encryption/verify-report.js'
 import type { JsonObject } from '../tenants/json.js'
 import { MAX_LIMIT } from '../tenants/query.js'
 
@@ -223,7 +224,13 @@ export const EncryptionStatus = Type.Object(
   },
   strict,
 )
-const pageNumbers = Type.Optional(Type.Array(Type.Integer({ minimum: 0 })))
+const pageNumbers = Type.Optional(
+  Type.Array(Type.Integer({ minimum: 0 }), {
+    maxItems: LISTED_PAGES,
+    description: 'The first of them; how many there are is in the count.',
+  }),
+)
+const pageCount = Type.Optional(Type.Integer({ minimum: 0 }))
 const VerifiedFile = Type.Object(
   {
     path: Type.String(),
@@ -231,7 +238,10 @@ const VerifiedFile = Type.Object(
     pages: Type.Optional(Type.Integer({ minimum: 0 })),
     log_pages: Type.Optional(Type.Integer({ minimum: 0 })),
     damaged_pages: pageNumbers,
+    damaged_page_count: pageCount,
     unreferenced_pages: pageNumbers,
+    unreferenced_page_count: pageCount,
+    code: Type.Optional(Type.String({ description: 'Why a file could not be examined: a code of docs/errors.md.' })),
     note: Type.Optional(Type.String()),
   },
   strict,

@@ -164,7 +164,12 @@ export class BackgroundVerification {
     const defect = defectOf(result)
     if (defect !== undefined) this.#options.warn(`${path}: ${defect}`)
     if (defect !== undefined || isWhole(result)) {
-      await this.#options.control.files.verified(describe(expected), seen, defect ?? null)
+      try {
+        await this.#options.control.files.verified(describe(expected), seen, defect ?? null)
+      } catch (error) {
+        // A control plane on a full disk hides nothing of the files: they are examined, and reported, all the same.
+        this.#options.warn(`${path}: its verification could not be recorded: ${toNimbusError(error).message}`)
+      }
     }
     return result
   }
