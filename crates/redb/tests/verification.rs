@@ -207,6 +207,61 @@ fn a_flipped_bit_in_any_page_is_found_as_it_is_at_rest_and_the_store_goes_on() {
 }
 
 #[test]
+fn a_free_page_that_failed_and_was_written_since_is_no_damage_and_condemns_no_other() {
+    let client = filled();
+    let offset = |page: u32| (DATA_START + 1 + u64::from(page)) * BLOCK + 100;
+    let free: Vec<u32> = (1..128)
+        .filter(|&page| {
+            flip(&client.path, offset(page));
+            let found = client.verify().unwrap();
+            flip(&client.path, offset(page));
+            found.unreferenced == [page]
+        })
+        .collect();
+    for &page in &free {
+        flip(&client.path, offset(page));
+    }
+    let idle = client.verify().unwrap();
+    assert_eq!((&idle.damaged, &idle.unreferenced), (&vec![], &free));
+
+    // The first group has been read when the second is announced; what comes then lies between that and the judgement.
+    let (reached, second) = channel();
+    let (resume, resumed) = channel();
+    let resumed = Mutex::new(resumed);
+    let watch = Arc::new(Watch::new(move |at| {
+        if at.done_bytes == 128 * BLOCK {
+            reached.send(()).unwrap();
+            resumed.lock().unwrap().recv().unwrap();
+        }
+    }));
+    let verification = client.store.verification().unwrap().expect("sealed");
+    let ended = std::thread::spawn(move || verification.run(FASTEST, &watch));
+    second.recv().unwrap();
+    let content = |page: u32| {
+        let mut block = [0; 4096];
+        let file = File::open(&client.path).unwrap();
+        file.read_exact_at(&mut block, offset(page) - 100).unwrap();
+        block
+    };
+    let before: Vec<_> = free.iter().map(|&page| content(page)).collect();
+    let is_reused = || free.iter().zip(&before).any(|(&page, before)| content(page) != *before);
+    for key in 0..400 {
+        client.put(1000 + key, b"new").unwrap();
+        if is_reused() {
+            break;
+        }
+    }
+    assert!(is_reused());
+    resume.send(()).unwrap();
+    let found = ended.join().unwrap().unwrap();
+    assert_eq!(found.damaged, []);
+    assert!(found.unreferenced.len() < free.len(), "{found:?}");
+    assert!(!found.unreferenced.is_empty(), "{found:?}");
+    assert_eq!(found.unreferenced, client.verify().unwrap().unreferenced);
+    client.close();
+}
+
+#[test]
 fn entries_that_are_no_longer_where_they_were_brought_are_damage_though_memory_has_them() {
     let client = filled();
     client.verify().unwrap();

@@ -295,7 +295,7 @@ impl Shared {
         match jobs {
             [Job::Task { task, .. }] => vec![self.perform_task(*task)],
             [Job::Judge(suspicion)] => {
-                suspicion.answer(self.uses_any(suspicion));
+                suspicion.answer(self.judge(suspicion));
                 vec![Outcome::Done]
             }
             [Job::Close { .. }] => vec![self.close_now()],

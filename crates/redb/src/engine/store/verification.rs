@@ -1,8 +1,9 @@
 //! Every page of an open sealed database, authenticated as it lies on the disk, while the store is used.
 //!
 //! Reading takes neither redb's time nor the writer's. A page that fails is damage if redb uses it, and what a crash may leave if it
-//! is free: only if there is such a page, redb is asked, by the writer in its place among the writes, over the open file with
-//! whatever it would write kept in memory. Reads go on meanwhile, writes wait.
+//! is free: only if there is such a page, the writer, in its place among the writes, looks at it again, since one that was free may
+//! have been written meanwhile, and if it still fails asks redb over the open file, with whatever it would write kept in memory.
+//! Reads go on meanwhile, writes wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -35,12 +36,18 @@ pub struct Verification {
     sealed: Arc<SealedFile<File>>,
 }
 
-/// Pages that do not authenticate.
+/// Pages that failed while the store was at work, ascending.
 pub(in crate::engine) struct Suspicion {
-    pages: BTreeSet<u64>,
+    pages: Vec<u32>,
     watch: Arc<Watch>,
-    /// Whether redb uses any of them.
-    answer: SyncSender<Result<bool, EngineError>>,
+    answer: SyncSender<Result<Judgement, EngineError>>,
+}
+
+/// The pages of a suspicion that still fail, ascending: all damage if redb uses any of them.
+#[derive(Default)]
+pub(super) struct Judgement {
+    damaged: Vec<u32>,
+    unreferenced: Vec<u32>,
 }
 
 impl Store {
@@ -84,16 +91,15 @@ impl Verification {
             pace.rest(GROUP_BYTES, || self.require_going_on(watch).is_err());
         }
         self.sealed.examine_records().map_err(of_sealed)?;
-        let is_damage = !failing.is_empty() && self.ask(&failing, watch)?;
-        let (damaged, unreferenced) = if is_damage {
-            (failing, Vec::new())
+        let found = if failing.is_empty() {
+            Judgement::default()
         } else {
-            (Vec::new(), failing)
+            self.ask(failing, watch)?
         };
         Ok(Verified {
             pages: bytes / BLOCK_BYTES_U64,
-            damaged,
-            unreferenced,
+            damaged: found.damaged,
+            unreferenced: found.unreferenced,
         })
     }
 
@@ -109,10 +115,11 @@ impl Verification {
         Ok(())
     }
 
-    fn ask(&self, pages: &[u32], watch: &Arc<Watch>) -> Result<bool, EngineError> {
+    /// Has the writer look, in its place among the writes.
+    fn ask(&self, pages: Vec<u32>, watch: &Arc<Watch>) -> Result<Judgement, EngineError> {
         let (answer, answered) = sync_channel(1);
         let suspicion = Suspicion {
-            pages: pages.iter().map(|&page| u64::from(page)).collect(),
+            pages,
             watch: Arc::clone(watch),
             answer,
         };
@@ -129,15 +136,15 @@ impl Verification {
 }
 
 impl Suspicion {
-    pub(super) fn answer(&self, answer: Result<bool, EngineError>) {
+    pub(super) fn answer(&self, judgement: Result<Judgement, EngineError>) {
         // Whoever was told to stop does not listen any more.
-        let _ = self.answer.try_send(answer);
+        let _ = self.answer.try_send(judgement);
     }
 }
 
 impl Shared {
     /// Done by the writer: the file does not change meanwhile.
-    pub(super) fn uses_any(&self, suspicion: &Suspicion) -> Result<bool, EngineError> {
+    pub(super) fn judge(&self, suspicion: &Suspicion) -> Result<Judgement, EngineError> {
         let database = self.shared();
         // Closed in the meantime, or in no known state.
         let open = database.as_ref().ok_or_else(|| self.unusable())?;
@@ -150,13 +157,34 @@ impl Shared {
             Known::Last(_) => None,
         };
         let sealed = sealed.ok_or_else(|| self.closed())?;
+        let failing =
+            still_failing(&sealed, &suspicion.pages).map_err(|error| EngineError::from_sealed(error, &self.path))?;
+        if failing.is_empty() {
+            return Ok(Judgement::default());
+        }
         let backend = WithoutPages {
             bytes: AtomicU64::new(sealed.len()),
             sealed,
-            missing: suspicion.pages.clone(),
+            missing: failing.iter().map(|&page| u64::from(page)).collect(),
             watch: Arc::clone(&suspicion.watch),
             written: RwLock::default(),
         };
+        Ok(if self.are_free(backend)? {
+            Judgement {
+                unreferenced: failing,
+                ..Judgement::default()
+            }
+        } else {
+            Judgement {
+                damaged: failing,
+                ..Judgement::default()
+            }
+        })
+    }
+
+    /// Whether redb reads all that it uses, and finds it in order.
+    fn are_free(&self, backend: WithoutPages) -> Result<bool, EngineError> {
+        let watch = Arc::clone(&backend.watch);
         let checked = guarded(&self.path, || {
             let mut builder = redb::Builder::new();
             builder.set_cache_size(CACHE_BYTES);
@@ -165,18 +193,31 @@ impl Shared {
             redb.close()?;
             Ok(is_sound)
         });
-        if suspicion.watch.is_cancelled() {
+        if watch.is_cancelled() {
             return Err(EngineError::Interrupted {
                 path: self.path.clone(),
             });
         }
         match checked {
-            Ok(is_sound) => Ok(!is_sound),
+            Ok(is_sound) => Ok(is_sound),
             // A panic is what redb does with a file that it did not write.
-            Err(EngineError::Corrupt { .. } | EngineError::Panicked { .. }) => Ok(true),
+            Err(EngineError::Corrupt { .. } | EngineError::Panicked { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Those of `suspected` that the file still has, and that do not authenticate now either.
+fn still_failing(sealed: &SealedFile<File>, suspected: &[u32]) -> Result<Vec<u32>, SealedError> {
+    let mut failing = Vec::new();
+    for pages in suspected.chunk_by(|one, next| one / GROUP_PAGES == next / GROUP_PAGES) {
+        let group = pages.first().map(|page| page / GROUP_PAGES);
+        if let Some(group) = group.filter(|&group| group < sealed.groups()) {
+            let now = sealed.failing_pages(group)?;
+            failing.extend(pages.iter().filter(|page| now.contains(page)));
+        }
+    }
+    Ok(failing)
 }
 
 /// The open file as if some pages were not there, and everything that is written kept in memory.
