@@ -31,6 +31,7 @@
 //! | `library`    | a connection whose statements the addon steps itself                     |
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
+//! | `open_files` | no file is open exclusively and otherwise at once in this process        |
 //! | `own_size`   | the size of a file that belongs to this process                          |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
@@ -53,6 +54,7 @@ mod library_rekey;
 mod linkage;
 mod log;
 mod meter;
+mod open_files;
 mod options;
 mod own_size;
 mod provider;
