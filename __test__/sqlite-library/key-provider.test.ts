@@ -195,6 +195,21 @@ test('the file belongs to one opener, unless all of them share it', () => {
   new Database(where.file, options).close()
 })
 
+test('a file that is only read can be kept from everybody else', () => {
+  const where = place()
+  const options = { keyProvider: settings(where) }
+  const owner = new Database(where.file, options)
+  fill(owner)
+  owner.close()
+  const reader = new Database(where.file, { ...options, readonly: true, exclusive: true })
+  expect(count(reader)).toBe(20)
+  for (const others of [{}, { readonly: true }, { exclusive: false }]) {
+    expect(failureOf(() => new Database(where.file, { ...options, ...others })).code).toBe('file_busy')
+  }
+  reader.close()
+  new Database(where.file, options).close()
+})
+
 test('a process that shares the file writes to it while another one reads', () => {
   const where = place()
   const database = new Database(where.file, { keyProvider: settings(where), exclusive: false })

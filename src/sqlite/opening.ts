@@ -32,7 +32,8 @@ export interface DatabaseOptions {
   profile?: 'sqlcipher-4' | 'sqlcipher-4-sha256'
   /**
    * Keep the file for this process alone: no file locks for each read. Another process gets `SQLITE_BUSY`, and with a provider
-   * `file_busy`. The default with a provider, unless `readonly` is set.
+   * `file_busy`; so does this one for a connection to the file that is not exclusive. The default with a provider, unless
+   * `readonly` is set, with which it needs one.
    */
   exclusive?: boolean
 }
@@ -97,6 +98,9 @@ export function openingOf(
   }
   const exclusive =
     'exclusive' in options ? booleanOption(options, 'exclusive') : keyProvider !== undefined && !readonly
+  if (exclusive && readonly && keyProvider === undefined) {
+    throw new TypeError('The options "exclusive" and "readonly" go together only with the "keyProvider" option')
+  }
   return {
     source: name,
     path,

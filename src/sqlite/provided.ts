@@ -167,7 +167,10 @@ function makeFile(provided: ProvidedFile, { path, flags }: ProvidedRequest): voi
 export function openProvided(path: string, flags: OpenFlags, provided: ProvidedFile): number {
   const { file, profile, isNew } = provided
   const given = { dek: file.dek, fileId: file.fileId, profile }
-  const handle = blamingFile(path, () => openNative(path, { ...flags, isNew, mustExist: true }, given, undefined))
+  // What is only read has no lock of SQLite's that could be kept: its `.nimbus-lock` excludes the others.
+  const exclusive = flags.exclusive && !flags.readonly
+  const opened = { ...flags, exclusive, isNew, mustExist: true }
+  const handle = blamingFile(path, () => openNative(path, opened, given, undefined))
   if (!isNew) return handle
   try {
     provided.activate()

@@ -10,13 +10,14 @@ use nimbus_threads::exit;
 
 static PREPARED: Once = Once::new();
 
-/// Initialises SQLite and has the threads stop before it does, once.
+/// Initialises SQLite, guards the files that it opens, and has the threads stop before it does, once.
 #[expect(unsafe_code, reason = "sqlite3_initialize is a C function")]
 pub(crate) fn prepare() {
     PREPARED.call_once(|| {
         // SAFETY: sqlite3_initialize may be called from any thread at any time ("sqlite3_initialize"); on failure the
         // first open reports it.
         let _ = unsafe { ffi::sqlite3_initialize() };
+        crate::open_files::guard();
         exit::close_gate_at_exit();
     });
 }

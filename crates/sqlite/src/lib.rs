@@ -35,6 +35,7 @@
 //! | `library_pool` | those connections at work: reads side by side, writes in order, iterations  |
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
+//! | `open_files` | no file is open exclusively and otherwise at once in this process        |
 //! | `own_size`   | the size of a file that belongs to this process                          |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
@@ -61,6 +62,7 @@ mod library_rekey;
 mod linkage;
 mod log;
 mod meter;
+mod open_files;
 mod options;
 mod own_size;
 mod provider;

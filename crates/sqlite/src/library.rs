@@ -159,8 +159,12 @@ impl LibraryConnection {
         } else {
             rusqlite::Connection::open_with_flags(options.path, flags)
         }
-        .map_err(LibraryError::from_sqlite)?;
+        .map_err(|error| unless_open_here(options, LibraryError::from_sqlite(error)))?;
         if options.exclusive {
+            // SQLite opens what may not be written read-only, and then locks it as any other connection.
+            if inner.is_readonly("main").map_err(LibraryError::from_sqlite)? {
+                return Err(LibraryError::not_exclusive(options.path));
+            }
             own_size::keep(&inner);
         }
         let mut connection = Self {
@@ -342,6 +346,15 @@ impl LibraryConnection {
 
 fn salt_of(first_page: &[u8]) -> Option<FileId> {
     first_page.first_chunk().copied().map(FileId)
+}
+
+/// To open a file takes no lock: only this process itself is in the way then (see `open_files`).
+fn unless_open_here(options: &LibraryOptions<'_>, error: LibraryError) -> LibraryError {
+    if error.code == ffi::SQLITE_BUSY {
+        LibraryError::open_here(options.path, options.exclusive)
+    } else {
+        error
+    }
 }
 
 fn unless_busy(outcome: rusqlite::Result<()>) -> Result<(), LibraryError> {

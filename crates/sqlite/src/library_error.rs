@@ -1,5 +1,7 @@
 //! What goes wrong in the embedded library, in SQLite's terms.
 
+use std::path::Path;
+
 use libsqlite3_sys as ffi;
 
 use crate::error::StoreError;
@@ -28,6 +30,33 @@ impl LibraryError {
         Self {
             code: ffi::SQLITE_NOTADB,
             message: "file is not a database under this key, or it was altered".to_owned(),
+        }
+    }
+
+    /// A connection of this process has the file open in the other way.
+    pub(crate) fn open_here(path: &Path, is_exclusive: bool) -> Self {
+        let (there, here) = if is_exclusive {
+            ("without", "with")
+        } else {
+            ("with", "without")
+        };
+        Self {
+            code: ffi::SQLITE_BUSY,
+            message: format!(
+                "{} is open in this process {there} \"exclusive\", and cannot be opened {here} it as well: close it there first",
+                path.display()
+            ),
+        }
+    }
+
+    /// The file is kept by the lock of a writer, and may not be written.
+    pub(crate) fn not_exclusive(path: &Path) -> Self {
+        Self {
+            code: ffi::SQLITE_READONLY,
+            message: format!(
+                "{} may not be written by this user, and cannot be \"exclusive\": open it without",
+                path.display()
+            ),
         }
     }
 

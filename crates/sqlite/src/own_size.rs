@@ -4,7 +4,7 @@
 //! transaction (`pagerPagecount`): half the time of a point read (measured). With the VFS `unix-excl` nobody outside this
 //! process can change it, so what was answered holds until something is written.
 //!
-//! Other connections of this process may write the file too, through descriptors of their own. With a log, only a checkpoint
+//! Other connections of this process, all of `unix-excl` too (see `open_files`), may write the file too, through descriptors of their own. With a log, only a checkpoint
 //! does, and then the log has had a commit, whose size is the one that SQLite takes from there on. Without a log, SQLite
 //! locks the file anew for each transaction, and a lock ends what is kept here.
 
@@ -61,7 +61,7 @@ pub(crate) fn keep(connection: &rusqlite::Connection) {
         bytes: UNKNOWN,
     }));
     // SAFETY: the file is open; SQLite reads its table of methods for each call and expects nothing else to point to it
-    // ("sqlite3_file"). The VFS's table is static and outlives ours, which `close` frees.
+    // ("sqlite3_file"). The table below outlives ours, which `close` frees before it calls that one's.
     unsafe { (*file).pMethods = own.cast() };
 }
 
@@ -136,6 +136,7 @@ mod tests {
     use super::*;
 
     fn open(path: &std::path::Path) -> Connection {
+        crate::exit::prepare();
         let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), c"unix-excl").expect("open");
         keep(&connection);
         connection

@@ -1,0 +1,168 @@
+/** An exclusive file belongs to its process, and to its exclusive connections there: SQLite would give its lock back for any other. */
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { linkSync, symlinkSync } from 'node:fs'
+import path from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { describe, expect, test } from 'vitest'
+import { Database, SqliteError } from '../../src/index.js'
+import { temporaryDirectory } from '../support/directory.js'
+
+const key = (): Buffer => Buffer.alloc(32, 0x5a)
+const CJS = path.resolve('dist/cjs/better-sqlite3.cjs')
+
+async function codeOf(work: () => unknown): Promise<unknown> {
+  try {
+    await work()
+  } catch (error) {
+    return error instanceof SqliteError ? error.code : error
+  }
+  return 'nothing was thrown'
+}
+
+function made(mode: string): string {
+  const file = path.join(temporaryDirectory(), 'a.sqlite3')
+  const database = new Database(file, { key: key() })
+  database.pragma(`journal_mode = ${mode}`)
+  database.exec('CREATE TABLE t (x); INSERT INTO t VALUES (1)')
+  database.close()
+  return file
+}
+
+/** What a program that opens the file says. */
+const programOf = (file: string): string => `
+  const Database = require(${JSON.stringify(CJS)})
+  let said = 'wrote'
+  try {
+    const database = new Database(${JSON.stringify(file)}, { key: Buffer.alloc(32, 0x5a), timeout: 0 })
+    database.prepare('INSERT INTO t VALUES (2)').run()
+  } catch (error) { said = error.code }`
+
+/** Another process tries to write. */
+const intruder = (file: string): string =>
+  execFileSync(process.execPath, ['-e', `${programOf(file)}; console.log(said)`], { encoding: 'utf8' }).trim()
+
+const count = (database: Database): unknown => database.prepare('SELECT count(*) FROM t').pluck().get()
+
+/** Opens the file exclusively, and takes its lock. */
+function exclusively(file: string): Database {
+  const database = new Database(file, { key: key(), exclusive: true })
+  expect(count(database)).toBe(1)
+  return database
+}
+
+/** Does `work` on another database. */
+async function elsewhere(work: (other: Database) => unknown): Promise<void> {
+  const other = new Database(':memory:', { key: key() })
+  try {
+    other.exec('CREATE TABLE t (x)')
+    await work(other)
+  } finally {
+    other.close()
+  }
+}
+
+const uriOf = (file: string, parameter: string): string => `file:${file}?${parameter}`
+
+const TRIGGERS: [string, (file: string) => unknown][] = [
+  ['opening it', (file) => new Database(file, { key: key() })],
+  ['opening it to read', (file) => new Database(file, { key: key(), readonly: true })],
+  ['opening it without its key', (file) => new Database(file)],
+  ['opening it without locks', (file) => new Database(uriOf(file, 'nolock=1'), { key: key() })],
+  ['opening it with a VFS of the system', (file) => new Database(uriOf(file, 'vfs=unix-none'), { key: key() })],
+  ['a backup into it', (file) => elsewhere((other) => other.backup(file))],
+  ['attaching it', (file) => elsewhere((other) => other.prepare('ATTACH ? AS it').run(file))],
+  [
+    'attaching it with a VFS of the system',
+    (file) => elsewhere((other) => other.prepare('ATTACH ? AS it').run(uriOf(file, 'vfs=unix'))),
+  ],
+  ['VACUUM INTO it', (file) => elsewhere((other) => other.prepare('VACUUM INTO ?').run(file))],
+  [
+    'opening it by a symbolic link',
+    (file) => {
+      symlinkSync(file, `${file}-symbolic`)
+      return new Database(`${file}-symbolic`, { key: key() })
+    },
+  ],
+  [
+    'opening it by a hard link',
+    (file) => {
+      linkSync(file, `${file}-hard`)
+      return new Database(`${file}-hard`, { key: key() })
+    },
+  ],
+]
+
+describe.each(['delete', 'wal'])('of an exclusive file in journal mode %s', (mode) => {
+  test.each(TRIGGERS)('%s is refused in its process, and other processes stay out', async (_, trigger) => {
+    const file = made(mode)
+    const database = exclusively(file)
+    expect(intruder(file)).toBe('SQLITE_BUSY')
+    expect(await codeOf(() => trigger(file))).toBe('SQLITE_BUSY')
+    expect(intruder(file)).toBe('SQLITE_BUSY')
+    database.exec('INSERT INTO t VALUES (3)')
+    expect(count(database)).toBe(2)
+    expect(database.pragma('integrity_check', { simple: true })).toBe('ok')
+    database.close()
+    expect(intruder(file)).toBe('wrote')
+  })
+
+  test('opening it in another thread is refused', async () => {
+    const file = made(mode)
+    const database = exclusively(file)
+    const program = `${programOf(file)}; require('node:worker_threads').parentPort.postMessage(said)`
+    expect(await once(new Worker(program, { eval: true }), 'message')).toEqual(['SQLITE_BUSY'])
+    expect(intruder(file)).toBe('SQLITE_BUSY')
+    database.close()
+  })
+
+  test('another exclusive connection is admitted, and the last of them lets the file go', () => {
+    const file = made(mode)
+    const [first, second] = [exclusively(file), exclusively(file)]
+    first.exec('INSERT INTO t VALUES (3)')
+    expect(count(second)).toBe(2)
+    first.close()
+    expect(intruder(file)).toBe('SQLITE_BUSY')
+    second.exec('INSERT INTO t VALUES (4)')
+    second.close()
+    expect(intruder(file)).toBe('wrote')
+  })
+})
+
+test('a file that is open is not opened exclusively until the last other connection is closed', async () => {
+  const file = made('wal')
+  const shared = [1, 2].map(() => new Database(file, { key: key() }))
+  for (const database of shared) {
+    expect(await codeOf(() => new Database(file, { key: key(), exclusive: true }))).toBe('SQLITE_BUSY')
+    expect(count(database)).toBe(1)
+    database.close()
+  }
+  exclusively(file).close()
+})
+
+test('a file that is attached is not opened exclusively until it is detached', async () => {
+  const file = made('delete')
+  await elsewhere(async (other) => {
+    other.prepare('ATTACH ? AS it').run(file)
+    expect(await codeOf(() => new Database(file, { key: key(), exclusive: true }))).toBe('SQLITE_BUSY')
+    other.exec('DETACH it')
+    exclusively(file).close()
+  })
+})
+
+test('the message says which file, what is in the way, and what to do', () => {
+  const file = made('delete')
+  const database = exclusively(file)
+  const says = (there: string, here: string): string =>
+    `${file} is open in this process ${there} "exclusive", and cannot be opened ${here} it as well: close it there first`
+  expect(() => new Database(file, { key: key() })).toThrow(says('with', 'without'))
+  database.close()
+  const shared = new Database(file, { key: key() })
+  expect(() => new Database(file, { key: key(), exclusive: true })).toThrow(says('without', 'with'))
+  shared.close()
+})
+
+test('a file that is only read cannot be kept: no lock of SQLite excludes anybody', () => {
+  const file = made('delete')
+  expect(() => new Database(file, { key: key(), readonly: true, exclusive: true })).toThrow(TypeError)
+})
