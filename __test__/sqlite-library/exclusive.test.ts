@@ -166,3 +166,8 @@ test('a file that is only read cannot be kept: no lock of SQLite excludes anybod
   const file = made('delete')
   expect(() => new Database(file, { key: key(), readonly: true, exclusive: true })).toThrow(TypeError)
 })
+
+test('nor can a file that turns out not to be writable', async () => {
+  const uri = uriOf(made('delete'), 'mode=ro')
+  expect(await codeOf(() => new Database(uri, { key: key(), exclusive: true }))).toBe('SQLITE_READONLY')
+})

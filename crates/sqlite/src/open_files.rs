@@ -3,7 +3,8 @@
 //! With the VFS `unix-excl` a process locks a file once and then counts on it. POSIX gives a lock to the process, not to a
 //! descriptor: a connection through `unix` that ends its own transaction, or closes a descriptor that takes no locks, gives the
 //! lock back, and nobody takes it again. Two processes would then write the file at once. So the second of the two kinds is
-//! refused (SQLITE_BUSY) before the file is opened, whoever asks: an opening, ATTACH, VACUUM INTO, the target of a backup.
+//! refused (`SQLITE_BUSY`) before the file is opened, whoever asks: an opening, ATTACH, VACUUM INTO, the target of a
+//! backup.
 //!
 //! SQLite opens every file through a VFS, and these stand before the system's, under their names: a connection, and whatever
 //! it attaches, finds no other way, not even by the URI parameter `vfs`.
@@ -184,7 +185,10 @@ unsafe fn admit(
         if !may_open(files, inode, locking) {
             return ffi::SQLITE_BUSY;
         }
-        let open = files.entry(inode).or_insert(Open { locking, connections: 0 });
+        let open = files.entry(inode).or_insert(Open {
+            locking,
+            connections: 0,
+        });
         open.connections += 1;
         let own = Box::new(OpenFile {
             methods: ffi::sqlite3_io_methods {
@@ -205,7 +209,9 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
         let own = Box::from_raw((*file).pMethods.cast_mut().cast::<OpenFile>());
         (*file).pMethods = own.system;
         let mut files = open_files();
-        let code = (*own.system).xClose.map_or(ffi::SQLITE_IOERR_CLOSE, |close| close(file));
+        let code = (*own.system)
+            .xClose
+            .map_or(ffi::SQLITE_IOERR_CLOSE, |close| close(file));
         if let Some(open) = files.get_mut(&own.inode) {
             open.connections -= 1;
             if open.connections == 0 {
