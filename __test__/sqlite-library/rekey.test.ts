@@ -1,7 +1,7 @@
 /** `rekey` of a database under the caller's key: whatever happens, the file is under one of the two keys, and what is said is true. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
@@ -81,6 +81,32 @@ test('a file that nothing was written to takes the new key', () => {
   database.close()
   expect(failureOf(() => new Database(file, { key: before() })).code).toBe('SQLITE_NOTADB')
   new Database(file, { key: after() }).close()
+})
+
+// Of one byte, SQLite says that it is empty.
+test.each([2, 4095])('a file cut to %i bytes has no new key, and it says which it has', (bytes) => {
+  const file = filled()
+  const whole = readFileSync(file)
+  const database = new Database(file, { key: before() })
+  truncateSync(file, bytes)
+  const failure = failureOf(() => database.rekey(after()))
+  expect(failure.code).toBe('SQLITE_CORRUPT')
+  expect(failure.message).toMatch(/the first page of this file cannot be read.*the file is under the key that it had/)
+  expect(database.open).toBe(false)
+  expect(readFileSync(file)).toEqual(whole.subarray(0, bytes))
+  writeFileSync(file, whole)
+  expect([opens(file, before()), opens(file, after())]).toEqual([true, false])
+})
+
+test('a connection that is idle in rollback mode is not found, and reads nothing under the key of before', () => {
+  const file = filled()
+  const idle = new Database(file, { key: before() })
+  const count = (): unknown => idle.prepare('SELECT count(*) FROM t').pluck().get()
+  expect(count()).toBe(ROWS)
+  new Database(file, { key: before() }).rekey(after()).close()
+  expect(failureOf(count).code).toBe('SQLITE_CORRUPT')
+  idle.close()
+  expect([opens(file, before()), opens(file, after())]).toEqual([false, true])
 })
 
 test('while another process has the file open it is refused, and the file is as it was', async () => {

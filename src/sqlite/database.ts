@@ -320,7 +320,7 @@ class DatabaseClass {
    * and functions defined, again. Close other connections first. When it returns, every page has been authenticated under the new key.
    *
    * @throws TypeError for a file with a key provider, which `nimbus encryption rotate-dek` gives another key; SqliteError: this database
-   * is then closed, and the message says what the file is under: `SQLITE_BUSY` while others have it open, and nothing has changed
+   * is then closed, and the message says what the file is under: `SQLITE_BUSY` while others use it, and nothing has changed
    */
   rekey(bytes: Uint8Array): this {
     const connection = this.#connection

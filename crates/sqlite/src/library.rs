@@ -20,7 +20,7 @@ use crate::defaults;
 use crate::error::StoreError;
 use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
-use crate::library_rekey::rewrite;
+use crate::library_rekey::{first_page_lost, rewrite};
 use crate::options::{Encryption, Mode, Profile};
 use crate::own_size;
 use crate::raw_file::RawFile;
@@ -234,8 +234,8 @@ impl LibraryConnection {
             });
         };
         let Some(salt) = self.salt() else {
-            // Nothing was ever written to it.
-            return Ok(());
+            let is_new = RawFile::of(&self.inner).is_some_and(|file| file.bytes() == Ok(0));
+            return if is_new { Ok(()) } else { Err(first_page_lost()) };
         };
         let profile = *profile;
         let current = self.key.as_ref().map(|key| key.with_salt(salt));

@@ -20,6 +20,14 @@ fn under_old_key(error: &StoreError) -> LibraryError {
     failure
 }
 
+/// For a file that has bytes, but no first page that can be read. Nothing was done to it.
+pub(crate) fn first_page_lost() -> LibraryError {
+    LibraryError {
+        code: ffi::SQLITE_CORRUPT,
+        message: format!("the first page of this file cannot be read: restore the file from its backup{UNDER_OLD_KEY}"),
+    }
+}
+
 /// From one key to another, and what the file is under when that failed.
 pub(crate) fn rewrite(path: &Path, current: &Arc<Encryption>, next: &Encryption) -> Result<(), LibraryError> {
     let watch = Arc::new(Watch::new(|_| ()));
