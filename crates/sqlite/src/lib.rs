@@ -79,5 +79,6 @@ pub use library_error::LibraryError;
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store, Verification};
+pub use tamper::apart;
 pub use value::{Row, Value};
 pub use verify::{Verified, verify};

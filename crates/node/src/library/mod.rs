@@ -21,6 +21,7 @@ mod database;
 mod function;
 mod handles;
 mod rows;
+mod running;
 mod state;
 mod statement;
 mod table;
