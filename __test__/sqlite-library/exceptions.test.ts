@@ -72,12 +72,15 @@ describe('after an exception that SQLite dropped', () => {
     expect(count(database)).toBe(3)
   })
 
-  test('a transaction begins, and ends with everything in it', () => {
+  test('and between its statements, a transaction ends with everything in it', () => {
     const database = withBrokenModule()
     const insert = database.prepare('INSERT INTO t VALUES (f(?))')
     const insertThree = database.transaction(() => {
       expect(database.inTransaction).toBe(true)
-      for (let n = 0; n < 3; n += 1) insert.run(n)
+      for (let n = 0; n < 3; n += 1) {
+        listTables(database)
+        insert.run(n)
+      }
     })
     listTables(database)
     insertThree()
@@ -232,6 +235,8 @@ describe('a getter among named parameters', () => {
     const values = {
       get x() {
         database.close()
+        // Handles are given out again: the call would run this statement.
+        opened(':memory:').prepare('SELECT @x AS of_another')
         return 3
       },
     }
