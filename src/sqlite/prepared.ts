@@ -103,18 +103,28 @@ export class PreparedStatement {
     throw new TypeError('This statement is busy executing a query')
   }
 
-  /** What native code is to bind. */
+  /** What native code is to bind; the statement is usable then, whatever the values ran. */
   arrange(values: readonly unknown[]): readonly unknown[] {
-    if (!this.bound) return arrange(this.parameters, values)
-    if (values.length > 0) throw new TypeError('This statement already has bound parameters')
-    return values
+    if (this.bound) {
+      if (values.length > 0) this.#assertUnbound()
+      return values
+    }
+    const arranged = arrange(this.parameters, values)
+    // A getter among the values may have used this very statement, or closed the connection.
+    this.assertUsable()
+    this.#assertUnbound()
+    return arranged
+  }
+
+  #assertUnbound(): void {
+    if (this.bound) throw new TypeError('This statement already has bound parameters')
   }
 
   /** Tells the logger, for which the values are bound first; `work` then runs with what is bound. */
   logged<T>(log: (sql: string) => void, values: readonly unknown[], work: () => T): T {
-    library.bind(this.handle, ...values)
     try {
       return whileBusy(this.connection, () => {
+        library.bind(this.handle, ...values)
         log(library.expandedSql(this.handle))
         return work()
       })

@@ -1,7 +1,6 @@
 /** A prepared statement: better-sqlite3's `Statement`. */
 import { counters, exactCounters, library } from '../native.js'
-import { assertIdle, assertNoIteratorsUnlessUnsafe, assertOpen, type Owner } from './connection.js'
-import { arrange } from './parameters.js'
+import { assertIdle, assertNoIteratorsUnlessUnsafe, assertOpen, type Owner, whileBusy } from './connection.js'
 import {
   all,
   type ColumnDefinition,
@@ -72,6 +71,8 @@ export class Statement<R = unknown> {
     prepared.assertUsable()
     if (connection.iterators > 0) assertNoIteratorsUnlessUnsafe(connection)
     const bound = prepared.arrange(values)
+    // Again: a getter among the values may have begun one.
+    if (connection.iterators > 0) assertNoIteratorsUnlessUnsafe(connection)
     const { verbose } = connection
     if (verbose !== undefined) prepared.logged(verbose, bound, () => run(handle))
     else {
@@ -137,8 +138,10 @@ export class Statement<R = unknown> {
     const prepared = this.#prepared
     prepared.assertReturnsData()
     prepared.assertUsable()
+    const bound = prepared.arrange(values)
     if (prepared.connection.iterators === MOST_ITERATORS) throw new RangeError('Too many active database iterators')
-    library.bind(prepared.handle, ...prepared.arrange(values))
+    // Spreading an array of the caller's may run code of the caller's.
+    whileBusy(prepared.connection, () => library.bind(prepared.handle, ...bound))
     return new StatementIterator(this, prepared)
   }
 
@@ -147,7 +150,8 @@ export class Statement<R = unknown> {
     const prepared = this.#prepared
     if (prepared.bound) throw new TypeError('The bind() method can only be invoked once per statement object')
     prepared.assertUsable()
-    library.bind(prepared.handle, ...arrange(prepared.parameters, values))
+    const bound = prepared.arrange(values)
+    whileBusy(prepared.connection, () => library.bind(prepared.handle, ...bound))
     prepared.bound = true
     return this
   }
@@ -279,7 +283,11 @@ class StatementIterator implements IterableIterator<unknown> {
     this.#rows = []
     prepared.locked = false
     prepared.connection.iterators -= 1
-    library.reset(prepared.handle)
-    if (!prepared.bound) library.clear(prepared.handle)
+    try {
+      // An aggregate that is cut short calls JavaScript, which may throw.
+      whileBusy(prepared.connection, () => library.reset(prepared.handle))
+    } finally {
+      if (!prepared.bound) library.clear(prepared.handle)
+    }
   }
 }

@@ -91,5 +91,6 @@ pub use library_pool::{LibraryAnswer, LibraryPool, LibraryRequest, LibrarySink};
 pub use options::{Encryption, Mode, OpenOptions, Profile};
 pub use rekey::{fold_log, key_opens, rekey};
 pub use store::{Stats, Store, Verification};
+pub use tamper::apart;
 pub use value::{Row, Value};
 pub use verify::{Verified, verify};

@@ -27,6 +27,15 @@ impl Mark {
     }
 }
 
+/// Runs what has nothing to do with the statement under way on this thread, such as another database's statements in a function that
+/// this one calls: the pages that fail in it are found by whoever reads them there, and do not count here.
+pub fn apart<R>(body: impl FnOnce() -> R) -> R {
+    let before = FAILURES.get();
+    let result = body();
+    FAILURES.set(before);
+    result
+}
+
 /// One page read by this thread did not authenticate.
 pub(crate) fn record_failure() {
     FAILURES.set(FAILURES.get().wrapping_add(1));

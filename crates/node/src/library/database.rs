@@ -11,9 +11,10 @@ use libsqlite3_sys as ffi;
 use napi::bindgen_prelude::{ClassInstance, FromNapiValue};
 use napi::sys;
 use nimbus_crypto::LockedBytes;
-use nimbus_sqlite::{Encryption, LibraryAccess, LibraryConnection, LibraryKey, LibraryOptions, PageMark, Profile};
+use nimbus_sqlite::{Encryption, LibraryAccess, LibraryConnection, LibraryError, LibraryKey, LibraryOptions, Profile};
 
 use super::arguments::{Arguments, call};
+use super::running::{Running, call_out};
 use super::state::Database;
 use super::value;
 use crate::keys::Dek;
@@ -188,13 +189,12 @@ pub(super) unsafe extern "C" fn exec(env: sys::napi_env, info: sys::napi_callbac
             else {
                 return arguments.state().misuse();
             };
-            let mark = PageMark::now();
-            let log = arguments.function(2);
-            let code = exec_all(env, database, sql.as_ptr(), log, mark);
-            if code == ffi::SQLITE_OK && !super::state::has_failed_page(database, mark) {
-                return ptr::null_mut();
-            }
-            arguments.state().throw_of(database, code, mark)
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
+            let code = exec_all(env, database, sql.as_ptr(), arguments.function(2), running);
+            running.end(arguments, code)
         })
     }
 }
@@ -204,14 +204,15 @@ unsafe fn exec_all(
     database: *mut Database,
     mut sql: *const std::ffi::c_char,
     log: Option<sys::napi_value>,
-    mark: PageMark,
+    running: Running,
 ) -> i32 {
     // SAFETY: `sql` ends with a NUL and so does each tail of it; each statement is finalized before the next.
     unsafe {
         loop {
             let mut statement = ptr::null_mut();
             let prepared = ffi::sqlite3_prepare_v2((*database).raw, sql, -1, &raw mut statement, &raw mut sql);
-            if prepared != ffi::SQLITE_OK {
+            if running.has_failed_with(prepared) {
+                ffi::sqlite3_finalize(statement);
                 return prepared;
             }
             if statement.is_null() {
@@ -222,18 +223,16 @@ unsafe fn exec_all(
                 continue;
             }
             if let Some(log) = log {
-                let (mut this, text) = (ptr::null_mut(), expanded(env, statement));
-                sys::napi_get_undefined(env, &raw mut this);
-                if sys::napi_call_function(env, this, log, 1, &raw const text, ptr::null_mut()) != sys::Status::napi_ok
-                {
+                let text = expanded(env, statement);
+                if call_out(env, log, &[text]).is_none() {
                     ffi::sqlite3_finalize(statement);
                     (*database).threw = true;
                     return ffi::SQLITE_ERROR;
                 }
             }
-            while ffi::sqlite3_step(statement) == ffi::SQLITE_ROW && !mark.page_failed() {}
+            while ffi::sqlite3_step(statement) == ffi::SQLITE_ROW && !running.has_failed() {}
             let code = ffi::sqlite3_finalize(statement);
-            if code != ffi::SQLITE_OK || super::state::has_failed_page(database, mark) {
+            if running.has_failed_with(code) {
                 return code;
             }
         }
@@ -303,8 +302,16 @@ pub(super) unsafe extern "C" fn serialize(env: sys::napi_env, info: sys::napi_ca
             else {
                 return arguments.state().misuse();
             };
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let mut length = -1;
             let data = ffi::sqlite3_serialize((*database).raw, schema.as_ptr(), &raw mut length, 0);
+            if running.has_failed() {
+                ffi::sqlite3_free(data.cast());
+                return running.end(arguments, ffi::SQLITE_OK);
+            }
             if data.is_null() && length != 0 {
                 return arguments
                     .state()
@@ -335,6 +342,9 @@ pub(super) unsafe extern "C" fn file_bytes(env: sys::napi_env, info: sys::napi_c
             else {
                 return arguments.state().misuse();
             };
+            if (*database).broken {
+                return arguments.state().throw(&LibraryError::corrupt());
+            }
             let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
             let found = ffi::sqlite3_file_control(
                 (*database).raw,
@@ -388,10 +398,15 @@ pub(super) unsafe extern "C" fn load_extension(env: sys::napi_env, info: sys::na
             };
             let entry = arguments.c_string(2);
             let entry = entry.as_ref().map_or(ptr::null(), |entry| entry.as_ptr());
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let mut message = ptr::null_mut();
             let code = ffi::sqlite3_load_extension((*database).raw, path.as_ptr(), entry, &raw mut message);
-            if code == ffi::SQLITE_OK {
-                return ptr::null_mut();
+            if code == ffi::SQLITE_OK || running.has_failed() {
+                ffi::sqlite3_free(message.cast());
+                return running.end(arguments, code);
             }
             let words = if message.is_null() {
                 ffi::sqlite3_errstr(code)
@@ -416,6 +431,9 @@ pub(super) unsafe extern "C" fn rekey(env: sys::napi_env, info: sys::napi_callba
             let Some(database) = arguments.state().take_database(arguments.integer(0)) else {
                 return arguments.state().misuse();
             };
+            if database.broken {
+                return arguments.state().throw(&LibraryError::corrupt());
+            }
             match database.connection.rekey(&key) {
                 Ok(()) => ptr::null_mut(),
                 Err(error) => arguments.state().throw(&error),

@@ -8,9 +8,9 @@ use std::{ptr, slice};
 
 use libsqlite3_sys as ffi;
 use napi::sys;
-use nimbus_sqlite::PageMark;
 
 use super::arguments::{Arguments, call};
+use super::running::{Running, call_out};
 use super::state::Database;
 use super::value::{self, NOT_BINDABLE};
 
@@ -64,19 +64,12 @@ impl UserFunction {
 
     /// Calls one of the functions; null if it threw.
     unsafe fn call(&self, which: usize, values: &[sys::napi_value]) -> sys::napi_value {
-        let (mut this, mut function, mut value) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        let mut function = ptr::null_mut();
         let reference = self.functions.get(which).copied().unwrap_or(ptr::null_mut());
         // SAFETY: the reference is ours, and `env` current: SQLite runs on the thread that called it.
         unsafe {
-            sys::napi_get_undefined(self.env, &raw mut this);
             sys::napi_get_reference_value(self.env, reference, &raw mut function);
-            let called =
-                sys::napi_call_function(self.env, this, function, values.len(), values.as_ptr(), &raw mut value);
-            if called == sys::Status::napi_ok {
-                value
-            } else {
-                ptr::null_mut()
-            }
+            call_out(self.env, function, values).unwrap_or(ptr::null_mut())
         }
     }
 
@@ -145,6 +138,10 @@ pub(super) unsafe extern "C" fn define(env: sys::napi_env, info: sys::napi_callb
             else {
                 return arguments.state().misuse();
             };
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let function = Box::into_raw(Box::new(UserFunction::of(arguments, database, &name, 5)));
             let code = ffi::sqlite3_create_function_v2(
                 (*database).raw,
@@ -157,10 +154,7 @@ pub(super) unsafe extern "C" fn define(env: sys::napi_env, info: sys::napi_callb
                 None,
                 Some(destroy),
             );
-            if code == ffi::SQLITE_OK {
-                return ptr::null_mut();
-            }
-            arguments.state().throw_of(database, code, PageMark::now())
+            running.end(arguments, code)
         })
     }
 }
@@ -176,6 +170,10 @@ pub(super) unsafe extern "C" fn define_aggregate(env: sys::napi_env, info: sys::
             else {
                 return arguments.state().misuse();
             };
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let function = Box::new(UserFunction::of(arguments, database, &name, 5));
             let has_inverse = arguments.function(7).is_some();
             let code = ffi::sqlite3_create_window_function(
@@ -190,10 +188,7 @@ pub(super) unsafe extern "C" fn define_aggregate(env: sys::napi_env, info: sys::
                 if has_inverse { Some(inverse) } else { None },
                 Some(destroy),
             );
-            if code == ffi::SQLITE_OK {
-                return ptr::null_mut();
-            }
-            arguments.state().throw_of(database, code, PageMark::now())
+            running.end(arguments, code)
         })
     }
 }

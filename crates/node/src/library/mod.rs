@@ -22,6 +22,7 @@ mod function;
 mod handles;
 mod pool;
 mod rows;
+mod running;
 mod state;
 mod statement;
 mod table;

@@ -7,10 +7,11 @@ use std::ptr;
 
 use libsqlite3_sys as ffi;
 use napi::sys;
-use nimbus_sqlite::{LibraryError, PageMark};
+use nimbus_sqlite::LibraryError;
 
 use super::arguments::{Arguments, call};
-use super::state::{Statement, failure_of, has_failed_page};
+use super::running::{Running, is_exception_pending};
+use super::state::Statement;
 use super::statement::bind_all;
 use super::value::{self, Arena};
 
@@ -49,22 +50,19 @@ unsafe fn first_row(arguments: &Arguments, statement: *mut Statement) -> sys::na
     let env = arguments.env;
     // SAFETY: as `get`.
     unsafe {
-        let (raw, database) = ((*statement).raw, (*statement).database);
-        if (*database).broken {
-            return arguments.state().throw(&LibraryError::corrupt());
-        }
-        let mark = PageMark::now();
+        let running = match Running::begin((*statement).database) {
+            Ok(running) => running,
+            Err(error) => return arguments.state().throw(&error),
+        };
+        let raw = (*statement).raw;
         let code = ffi::sqlite3_step(raw);
-        if code != ffi::SQLITE_ROW {
+        if code != ffi::SQLITE_ROW || running.has_thrown() {
             ffi::sqlite3_reset(raw);
-            if code != ffi::SQLITE_DONE || (*database).threw || has_failed_page(database, mark) {
-                return arguments.state().throw_of(database, code, mark);
-            }
-            return ptr::null_mut();
+            return running.end(arguments, code);
         }
         let Ok(factory) = current(arguments, statement, 0, arguments.at(1), &mut false) else {
             ffi::sqlite3_reset(raw);
-            return ptr::null_mut();
+            return running.end(arguments, ffi::SQLITE_OK);
         };
         let columns = if (*statement).pluck {
             1
@@ -85,11 +83,10 @@ unsafe fn first_row(arguments: &Arguments, statement: *mut Statement) -> sys::na
             *slot = value::column(env, raw, column, safe_integers);
             is_whole &= !slot.is_null();
         }
-        // After the columns: reading one may load its overflow pages.
-        let failed = has_failed_page(database, mark);
         ffi::sqlite3_reset(raw);
-        if failed {
-            return arguments.state().throw(&LibraryError::corrupt());
+        // After the columns and the end: reading one may load its overflow pages, and an aggregate that is cut short may throw.
+        if running.has_failed() {
+            return running.end(arguments, ffi::SQLITE_OK);
         }
         if !is_whole {
             return too_long(arguments);
@@ -118,6 +115,10 @@ pub(super) unsafe extern "C" fn all(env: sys::napi_env, info: sys::napi_callback
             let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
                 return arguments.state().misuse();
             };
+            let running = match Running::begin((*statement).database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let has_values = arguments.all().len() > 3;
             let mut arena = Arena::new();
             if has_values && let Err(exception) = bind_all(arguments, statement, 3, Some(&mut arena)) {
@@ -126,7 +127,14 @@ pub(super) unsafe extern "C" fn all(env: sys::napi_env, info: sys::napi_callback
             let mut values = Vec::with_capacity(VALUES_AT_ONCE);
             let mut has_changed = false;
             let outcome = loop {
-                match batch(arguments, statement, ROWS_AT_ONCE, &mut values, &mut has_changed) {
+                match batch(
+                    arguments,
+                    running,
+                    statement,
+                    ROWS_AT_ONCE,
+                    &mut values,
+                    &mut has_changed,
+                ) {
                     Ok(Batch::More) => {}
                     other => break other,
                 }
@@ -137,9 +145,9 @@ pub(super) unsafe extern "C" fn all(env: sys::napi_env, info: sys::napi_callback
                 ffi::sqlite3_clear_bindings((*statement).raw);
             }
             if let (Ok(_), Some(failure)) = (outcome, failure) {
-                return arguments.state().throw(&failure);
+                arguments.state().throw(&failure);
             }
-            ptr::null_mut()
+            running.end(arguments, ffi::SQLITE_OK)
         })
     }
 }
@@ -156,11 +164,15 @@ pub(super) unsafe extern "C" fn next(env: sys::napi_env, info: sys::napi_callbac
             if let Some(failure) = (*statement).failure.take() {
                 return arguments.state().throw(&failure);
             }
+            let running = match Running::begin((*statement).database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let most = usize::try_from(arguments.integer(3))
                 .unwrap_or(1)
                 .clamp(1, ROWS_AT_ONCE);
             let mut values = Vec::with_capacity(most * (*statement).columns.max(1) as usize + 1);
-            let Ok(outcome) = batch(arguments, statement, most, &mut values, &mut false) else {
+            let Ok(outcome) = batch(arguments, running, statement, most, &mut values, &mut false) else {
                 return ptr::null_mut();
             };
             if values.len() <= 1
@@ -191,6 +203,7 @@ struct Thrown;
 /// As `get`.
 unsafe fn batch(
     arguments: &Arguments,
+    running: Running,
     statement: *mut Statement,
     most_rows: usize,
     values: &mut Vec<sys::napi_value>,
@@ -199,25 +212,20 @@ unsafe fn batch(
     let env = arguments.env;
     // SAFETY: the caller's contract; every value is of the scope that is closed after the call that takes them.
     unsafe {
-        let (raw, database) = ((*statement).raw, (*statement).database);
+        let raw = (*statement).raw;
         values.clear();
         values.push(arguments.at(2));
-        if (*database).broken {
-            (*statement).failure = Some(LibraryError::corrupt());
-            return Ok(Batch::End);
-        }
         let mut scope = ptr::null_mut();
         sys::napi_open_handle_scope(env, &raw mut scope);
         let mut sink = arguments.at(1);
-        let mark = PageMark::now();
         let mut outcome = Ok(Batch::More);
         let mut rows = 0;
         while rows < most_rows && values.len() < VALUES_AT_ONCE {
             let code = ffi::sqlite3_step(raw);
-            if code != ffi::SQLITE_ROW {
+            if code != ffi::SQLITE_ROW || running.has_thrown() {
                 outcome = Ok(Batch::End);
-                if code != ffi::SQLITE_DONE || (*database).threw || has_failed_page(database, mark) {
-                    match failure_of(database, code, mark) {
+                if running.has_failed_with(code) {
+                    match running.failure(env, code) {
                         Some(failure) => (*statement).failure = Some(failure),
                         None => outcome = Err(Thrown),
                     }
@@ -241,7 +249,7 @@ unsafe fn batch(
                 values.push(value);
             }
             // After the columns: reading one may load its overflow pages.
-            if has_failed_page(database, mark) {
+            if running.has_failed() {
                 values.truncate(before);
                 (*statement).failure = Some(LibraryError::corrupt());
                 outcome = Ok(Batch::End);
@@ -307,14 +315,10 @@ unsafe fn current(
 
 /// V8's strings end at 512 MiB, SQLite's at 1 GiB.
 fn too_long(arguments: &Arguments) -> sys::napi_value {
-    let mut is_pending = false;
-    // SAFETY: `env` is current.
-    unsafe {
-        sys::napi_is_exception_pending(arguments.env, &raw mut is_pending);
-        if !is_pending {
-            let message = c"A value of this row is longer than JavaScript can hold".as_ptr();
-            sys::napi_throw_range_error(arguments.env, ptr::null(), message);
-        }
+    if !is_exception_pending(arguments.env) {
+        let message = c"A value of this row is longer than JavaScript can hold".as_ptr();
+        // SAFETY: `env` is current; the message ends with a NUL.
+        unsafe { sys::napi_throw_range_error(arguments.env, ptr::null(), message) };
     }
     ptr::null_mut()
 }

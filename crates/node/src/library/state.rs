@@ -1,6 +1,6 @@
 //! What one environment has open, and how it tells JavaScript of a failure.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::ptr;
 
 use libsqlite3_sys as ffi;
@@ -20,7 +20,7 @@ pub(super) struct Database {
     pub(super) encrypted: bool,
     /// A page failed to authenticate: nothing more is read through this connection.
     pub(super) broken: bool,
-    /// An exception of JavaScript is on its way out through SQLite.
+    /// A callback of the running call left an exception, which is on its way out through SQLite. See `running`.
     pub(super) threw: bool,
     /// What integers of user functions become unless they say so themselves.
     pub(super) safe_integers: bool,
@@ -193,43 +193,6 @@ impl State {
         // SAFETY: `env` is current on this thread; the strings end with a NUL.
         unsafe { sys::napi_throw_type_error(self.env, ptr::null(), c"The database connection is not open".as_ptr()) };
         ptr::null_mut()
-    }
-
-    /// Throws what a database says of the call that just failed with `code`.
-    ///
-    /// # Safety
-    /// `database` is open.
-    pub(super) unsafe fn throw_of(&self, database: *mut Database, code: i32, mark: PageMark) -> sys::napi_value {
-        // SAFETY: the caller's contract.
-        let error = unsafe { failure_of(database, code, mark) };
-        match error {
-            Some(error) => self.throw(&error),
-            None => ptr::null_mut(),
-        }
-    }
-}
-
-/// What a database says of a failed call; `None` if an exception of JavaScript is on its way.
-///
-/// # Safety
-/// `database` is open.
-pub(super) unsafe fn failure_of(database: *mut Database, code: i32, mark: PageMark) -> Option<LibraryError> {
-    // SAFETY: the caller's contract; the message is copied before SQLite is called again.
-    unsafe {
-        if std::mem::take(&mut (*database).threw) {
-            return None;
-        }
-        if has_failed_page(database, mark) {
-            return Some(LibraryError::corrupt());
-        }
-        let extended = ffi::sqlite3_extended_errcode((*database).raw);
-        let (code, message) = if extended & 0xff == code & 0xff {
-            (extended, ffi::sqlite3_errmsg((*database).raw))
-        } else {
-            (code, ffi::sqlite3_errstr(code))
-        };
-        let message = CStr::from_ptr(message).to_string_lossy().into_owned();
-        Some(LibraryError { code, message })
     }
 }
 

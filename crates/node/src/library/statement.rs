@@ -5,10 +5,10 @@ use std::ptr;
 
 use libsqlite3_sys as ffi;
 use napi::sys;
-use nimbus_sqlite::{LibraryError, PageMark};
 
 use super::arguments::{Arguments, call};
-use super::state::{Database, Statement, has_failed_page};
+use super::running::Running;
+use super::state::Statement;
 use super::value::{self, Arena, NOT_BINDABLE};
 
 /// `(database, sql, isPersistent)`: `[handle, isReadOnly, parameters, ...names of parameters or null]`, or the number 0 for
@@ -21,20 +21,20 @@ pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_call
             else {
                 return arguments.state().misuse();
             };
-            if (*database).broken {
-                return arguments.state().throw(&LibraryError::corrupt());
-            }
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let flags = if arguments.boolean(2) {
                 ffi::SQLITE_PREPARE_PERSISTENT
             } else {
                 0
             };
-            let mark = PageMark::now();
             let (mut raw, mut tail) = (ptr::null_mut(), ptr::null());
             let code = ffi::sqlite3_prepare_v3((*database).raw, sql.as_ptr(), -1, flags, &raw mut raw, &raw mut tail);
-            if code != ffi::SQLITE_OK || has_failed_page(database, mark) {
+            if running.has_failed_with(code) {
                 ffi::sqlite3_finalize(raw);
-                return arguments.state().throw_of(database, code, mark);
+                return running.end(arguments, code);
             }
             if raw.is_null() {
                 return value::integer(env, 0, false);
@@ -61,6 +61,11 @@ pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_call
                     .state()
                     .throw_with(ffi::SQLITE_NOMEM, b"too many open statements");
             };
+            // To make room, statements that nobody holds were finalized: their aggregates may have thrown.
+            if running.has_failed() {
+                arguments.state().finalize(handle);
+                return running.end(arguments, ffi::SQLITE_OK);
+            }
             describe(env, raw, handle, parameters)
         })
     }
@@ -143,8 +148,12 @@ pub(super) unsafe extern "C" fn finalize(env: sys::napi_env, info: sys::napi_cal
     unsafe {
         call(env, info, |arguments| {
             let handle = arguments.integer(0);
+            let Some(statement) = arguments.state().statements.get(handle) else {
+                return ptr::null_mut();
+            };
+            let running = Running::begin_end((*statement).database);
             arguments.state().finalize(handle);
-            ptr::null_mut()
+            running.end(arguments, ffi::SQLITE_OK)
         })
     }
 }
@@ -239,11 +248,14 @@ pub(super) unsafe extern "C" fn reset(env: sys::napi_env, info: sys::napi_callba
     // SAFETY: as `bind`.
     unsafe {
         call(env, info, |arguments| {
-            if let Some(statement) = arguments.state().statements.get(arguments.integer(0)) {
-                ffi::sqlite3_reset((*statement).raw);
-                (*statement).failure = None;
-            }
-            ptr::null_mut()
+            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+                return ptr::null_mut();
+            };
+            let running = Running::begin_end((*statement).database);
+            // Its code is that of the step before, which was thrown then.
+            ffi::sqlite3_reset((*statement).raw);
+            (*statement).failure = None;
+            running.end(arguments, ffi::SQLITE_OK)
         })
     }
 }
@@ -304,32 +316,29 @@ pub(super) unsafe extern "C" fn run(env: sys::napi_env, info: sys::napi_callback
             let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
                 return arguments.state().misuse();
             };
+            let database = (*statement).database;
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let has_values = arguments.all().len() > 1;
             let mut arena = Arena::new();
             if has_values && let Err(exception) = bind_all(arguments, statement, 1, Some(&mut arena)) {
                 return exception;
             }
-            let (raw, database) = ((*statement).raw, (*statement).database);
-            let mark = PageMark::now();
-            let code = run_to_end(database, raw, arguments.state().counters);
+            let raw = (*statement).raw;
+            let code = run_to_end((*database).raw, raw, arguments.state().counters);
             if has_values {
                 ffi::sqlite3_clear_bindings(raw);
             }
-            if code != ffi::SQLITE_OK || (*database).threw || has_failed_page(database, mark) {
-                return arguments.state().throw_of(database, code, mark);
-            }
-            ptr::null_mut()
+            running.end(arguments, code)
         })
     }
 }
 
-unsafe fn run_to_end(database: *mut Database, raw: *mut ffi::sqlite3_stmt, counters: *mut f64) -> c_int {
+unsafe fn run_to_end(connection: *mut ffi::sqlite3, raw: *mut ffi::sqlite3_stmt, counters: *mut f64) -> c_int {
     // SAFETY: both are open; `counters` has room for three.
     unsafe {
-        if (*database).broken {
-            return ffi::SQLITE_CORRUPT;
-        }
-        let connection = (*database).raw;
         let before = ffi::sqlite3_total_changes(connection);
         ffi::sqlite3_step(raw);
         let code = ffi::sqlite3_reset(raw);

@@ -6,10 +6,10 @@ use std::{ptr, slice};
 
 use libsqlite3_sys as ffi;
 use napi::sys;
-use nimbus_sqlite::PageMark;
 
 use super::arguments::call;
 use super::function::refuse;
+use super::running::{Running, call_out};
 use super::state::Database;
 use super::value;
 
@@ -104,6 +104,10 @@ pub(super) unsafe extern "C" fn define(env: sys::napi_env, info: sys::napi_callb
             ) else {
                 return arguments.state().misuse();
             };
+            let running = match Running::begin(database) {
+                Ok(running) => running,
+                Err(error) => return arguments.state().throw(&error),
+            };
             let mut module = Box::new(Module {
                 env,
                 database,
@@ -118,10 +122,7 @@ pub(super) unsafe extern "C" fn define(env: sys::napi_env, info: sys::napi_callb
             };
             let data = Box::into_raw(module).cast();
             let code = ffi::sqlite3_create_module_v2((*database).raw, name.as_ptr(), methods, data, Some(destroy));
-            if code == ffi::SQLITE_OK {
-                return ptr::null_mut();
-            }
-            arguments.state().throw_of(database, code, PageMark::now())
+            running.end(arguments, code)
         })
     }
 }
@@ -155,13 +156,11 @@ unsafe fn call_reference(
     function: sys::napi_ref,
     values: &[sys::napi_value],
 ) -> Option<sys::napi_value> {
-    let (mut this, mut target, mut value) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let mut target = ptr::null_mut();
     // SAFETY: the reference is one of ours, `env` current.
     unsafe {
-        sys::napi_get_undefined(env, &raw mut this);
         sys::napi_get_reference_value(env, function, &raw mut target);
-        let called = sys::napi_call_function(env, this, target, values.len(), values.as_ptr(), &raw mut value);
-        (called == sys::Status::napi_ok).then_some(value)
+        call_out(env, target, values)
     }
 }
 
