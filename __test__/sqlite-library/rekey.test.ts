@@ -98,14 +98,36 @@ test.each([2, 4095])('a file cut to %i bytes has no new key, and it says which i
   expect([opens(file, before()), opens(file, after())]).toEqual([true, false])
 })
 
-test('a connection that is idle in rollback mode is not found, and reads nothing under the key of before', () => {
+test('while another connection of this process has the file open it is refused, though that is idle', () => {
   const file = filled()
   const idle = new Database(file, { key: before() })
   const count = (): unknown => idle.prepare('SELECT count(*) FROM t').pluck().get()
   expect(count()).toBe(ROWS)
-  new Database(file, { key: before() }).rekey(after()).close()
-  expect(failureOf(count).code).toBe('SQLITE_CORRUPT')
+  const database = new Database(file, { key: before() })
+  expect(failureOf(() => database.rekey(after())).code).toBe('SQLITE_BUSY')
+  expect(count()).toBe(ROWS)
   idle.close()
+  expect([opens(file, before()), opens(file, after())]).toEqual([true, false])
+})
+
+test('an idle connection of another process in rollback mode is not found, and reads nothing under the key of before', async () => {
+  const file = filled()
+  const script = `
+    const Database = require(${JSON.stringify(CJS)})
+    const database = new Database(${JSON.stringify(file)}, { key: Buffer.alloc(32, 0x5a) })
+    const count = database.prepare('SELECT count(*) FROM t').pluck()
+    console.log(count.get())
+    process.stdin.once('data', () => {
+      try { console.log(count.get()) } catch (error) { console.log(error.code) }
+      process.exit()
+    })`
+  const other = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const [first] = (await once(other.stdout, 'data')) as [Buffer]
+  expect(Number(String(first))).toBe(ROWS)
+  new Database(file, { key: before() }).rekey(after()).close()
+  other.stdin.write('again')
+  const [second] = (await once(other.stdout, 'data')) as [Buffer]
+  expect(String(second).trim()).toBe('SQLITE_CORRUPT')
   expect([opens(file, before()), opens(file, after())]).toEqual([false, true])
 })
 

@@ -38,7 +38,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Another process or connection holds the file.
-    #[error("{path} is in use by another process")]
+    #[error("{path} is in use by another connection")]
     Busy {
         /// The data file.
         path: PathBuf,
