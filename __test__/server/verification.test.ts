@@ -1,7 +1,17 @@
-import { closeSync, copyFileSync, openSync, readFileSync, readSync, statSync, symlinkSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  copyFileSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeSync,
+} from 'node:fs'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { readDirectoryStatus } from '../../src/encryption/directory.js'
 import { BackgroundVerification } from '../../src/server/verification.js'
 import { openControlPlane } from '../control/open.js'
@@ -238,8 +248,8 @@ describe.each(['sqlite', 'redb'])('a server of %s tenants', (provider) => {
   })
 })
 
-describe('a verification whose control plane cannot be written', () => {
-  it('goes on with the other files, and says so in the log', async () => {
+describe('a verification that meets a failure of its own', () => {
+  it('goes on with the other files if the control plane cannot be written, and says so in the log', async () => {
     const where = await place()
     const keys = where.provider
     for (const tenant of ['one', 'two']) {
@@ -260,6 +270,23 @@ describe('a verification whose control plane cannot be written', () => {
     expect(warnings).toHaveLength(2)
     expect(warnings[0]).toContain('one.sqlite3: its verification could not be recorded')
     await verification.stop()
+  })
+
+  it('has not come to its end if there is nothing where the databases should be', async () => {
+    const where = await place()
+    const keys = where.provider
+    const control = await openControlPlane({ directory: temporaryDirectory(), keys })
+    onTestFinished(() => control.close())
+    const gone = temporaryDirectory()
+    const warnings: string[] = []
+    const warn = (what: string) => void warnings.push(what)
+    const directories = [{ path: gone, holds: 'tenants' }] as const
+    const verification = new BackgroundVerification({ tenants: new MemoryTenants(), control, keys, directories, warn })
+    rmSync(gone, { recursive: true })
+    verification.begin(1_000_000_000)
+    while (verification.state(0).state === 'running') await setImmediate()
+    expect(verification.state(0)).toMatchObject({ state: 'stopped', files: 0 })
+    expect(warnings).toEqual([expect.stringContaining('the verification ended early: there is no database in')])
   })
 })
 

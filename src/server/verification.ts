@@ -126,20 +126,26 @@ export class BackgroundVerification {
   /** Never rejects: what cannot be examined is a result, and what fails besides is said in the log. */
   async #perform(run: Run, keys: KeyProvider): Promise<void> {
     const { signal } = this.#stopping
+    let end: 'done' | 'stopped' = 'stopped'
     try {
       const files = (await Promise.all(this.#options.directories.map(listDatabaseFiles))).flat()
       run.files = files.length
+      // The control plane is always there, unless the volume is not.
+      if (files.length === 0) {
+        throw new NimbusError('data_missing', `there is no database in ${this.#directories.join(' and ')}`)
+      }
       for (const file of files) {
         const result = await this.#examine(file, run, keys)
         if (signal.aborted) break
         if (result !== undefined) run.results.push(reportOf(result))
         run.filesDone += 1
       }
+      if (!signal.aborted) end = 'done'
     } catch (error) {
       if (!signal.aborted) this.#options.warn(`the verification ended early: ${toNimbusError(error).message}`)
     }
     run.current = undefined
-    run.state = run.filesDone === run.files && !signal.aborted ? 'done' : 'stopped'
+    run.state = end
     run.endedAt = new Date().toISOString()
   }
 
