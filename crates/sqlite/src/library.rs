@@ -90,12 +90,14 @@ pub struct PageMark(Mark);
 impl PageMark {
     /// Where the count stands now.
     #[must_use]
+    #[inline]
     pub fn now() -> Self {
         Self(tamper::mark())
     }
 
     /// Whether nothing read since may be handed out.
     #[must_use]
+    #[inline]
     pub fn page_failed(self) -> bool {
         self.0.page_failed_since()
     }

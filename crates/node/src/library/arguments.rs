@@ -29,8 +29,16 @@ pub(super) unsafe fn call(
     info: sys::napi_callback_info,
     body: impl FnOnce(&Arguments) -> sys::napi_value,
 ) -> sys::napi_value {
+    let mut arguments = Arguments {
+        inline: [ptr::null_mut(); INLINE],
+        heap: Vec::new(),
+        count: INLINE,
+        this: ptr::null_mut(),
+        env,
+        state: ptr::null_mut(),
+    };
     // SAFETY: the caller's contract.
-    let arguments = unsafe { Arguments::of(env, info) };
+    unsafe { arguments.fill(info) };
     if let Ok(value) = catch_unwind(AssertUnwindSafe(|| body(&arguments))) {
         return value;
     }
@@ -41,43 +49,29 @@ pub(super) unsafe fn call(
 
 impl Arguments {
     /// # Safety
-    /// `env` and `info` are those of a call of one of this module's functions.
+    /// `info` is that of a call of one of this module's functions.
     #[inline]
-    pub(super) unsafe fn of(env: sys::napi_env, info: sys::napi_callback_info) -> Self {
-        let mut arguments = Self {
-            inline: [ptr::null_mut(); INLINE],
-            heap: Vec::new(),
-            count: INLINE,
-            this: ptr::null_mut(),
-            env,
-            state: ptr::null_mut(),
-        };
+    unsafe fn fill(&mut self, info: sys::napi_callback_info) {
+        let env = self.env;
         let mut data = ptr::null_mut();
         // SAFETY: the caller's contract; the arrays have room for the counts that are passed.
         unsafe {
             sys::napi_get_cb_info(
                 env,
                 info,
-                &raw mut arguments.count,
-                arguments.inline.as_mut_ptr(),
-                &raw mut arguments.this,
+                &raw mut self.count,
+                self.inline.as_mut_ptr(),
+                &raw mut self.this,
                 &raw mut data,
             );
-            if arguments.count > INLINE {
-                arguments.heap.resize(arguments.count, ptr::null_mut());
-                let mut count = arguments.count;
-                sys::napi_get_cb_info(
-                    env,
-                    info,
-                    &raw mut count,
-                    arguments.heap.as_mut_ptr(),
-                    ptr::null_mut(),
-                    ptr::null_mut(),
-                );
+            if self.count > INLINE {
+                self.heap.resize(self.count, ptr::null_mut());
+                let mut count = self.count;
+                let (heap, none) = (self.heap.as_mut_ptr(), ptr::null_mut());
+                sys::napi_get_cb_info(env, info, &raw mut count, heap, none, ptr::null_mut());
             }
         }
-        arguments.state = data.cast();
-        arguments
+        self.state = data.cast();
     }
 
     #[inline]

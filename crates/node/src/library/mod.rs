@@ -23,6 +23,7 @@ mod handles;
 mod pool;
 mod rows;
 mod running;
+mod slab;
 mod state;
 mod statement;
 mod table;

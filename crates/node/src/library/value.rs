@@ -16,18 +16,18 @@ const LONGEST_CHARACTER: usize = 4;
 pub(super) const NOT_BINDABLE: c_int = -1;
 
 /// Where the strings of one call lie until it returns.
-pub(super) struct Arena {
-    bytes: [std::mem::MaybeUninit<u8>; ARENA_BYTES],
+pub(super) struct Arena<'a> {
+    space: &'a mut ArenaSpace,
     used: usize,
 }
 
-impl Arena {
+/// Apart from the arena: a value of which a part is set is set to zeros as a whole, all of its pages, for every call.
+pub(super) type ArenaSpace = std::mem::MaybeUninit<[u8; ARENA_BYTES]>;
+
+impl<'a> Arena<'a> {
     #[inline]
-    pub(super) const fn new() -> Self {
-        Self {
-            bytes: [std::mem::MaybeUninit::uninit(); ARENA_BYTES],
-            used: 0,
-        }
+    pub(super) const fn new(space: &'a mut ArenaSpace) -> Self {
+        Self { space, used: 0 }
     }
 }
 
@@ -124,8 +124,12 @@ pub(super) unsafe fn bind(
     }
 }
 
+/// The same for what should be a string.
+///
+/// # Safety
+/// As `bind`.
 #[inline]
-unsafe fn bind_string(
+pub(super) unsafe fn bind_string(
     env: sys::napi_env,
     statement: *mut ffi::sqlite3_stmt,
     index: c_int,
@@ -137,16 +141,20 @@ unsafe fn bind_string(
         if let Some(arena) = arena {
             let room = ARENA_BYTES - arena.used;
             if room > LONGEST_CHARACTER {
-                let place = arena.bytes.as_mut_ptr().add(arena.used).cast::<c_char>();
+                let place = arena.space.as_mut_ptr().cast::<c_char>().add(arena.used);
                 let mut length = 0;
-                sys::napi_get_value_string_utf8(env, value, place, room, &raw mut length);
+                if sys::napi_get_value_string_utf8(env, value, place, room, &raw mut length) != sys::Status::napi_ok {
+                    return NOT_BINDABLE;
+                }
                 if length + LONGEST_CHARACTER < room {
                     arena.used += length;
                     return ffi::sqlite3_bind_text(statement, index, place, length as c_int, ffi::SQLITE_STATIC());
                 }
             }
         }
-        let bytes = string_bytes(env, value).unwrap_or_default();
+        let Some(bytes) = string_bytes(env, value) else {
+            return NOT_BINDABLE;
+        };
         let (data, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
         let utf8 = ffi::SQLITE_UTF8 as u8;
         ffi::sqlite3_bind_text64(statement, index, data, length, ffi::SQLITE_TRANSIENT(), utf8)
