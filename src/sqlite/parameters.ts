@@ -31,14 +31,14 @@ export function arrange(parameters: Parameters, values: readonly unknown[]): rea
   if ((isList ? first.length : values.length) !== parameters.count) return arrangeAll(parameters, values)
   const given = isList ? copyOf(first) : values
   for (let index = 0; index < given.length; index += 1) {
-    const value = given[index]
-    const type = typeof value
-    if (type !== 'number' && type !== 'string' && value !== null && type !== 'bigint') {
-      return arrangeAll(parameters, values)
-    }
+    if (!isPlainValue(given[index])) return arrangeAll(parameters, values)
   }
   return given
 }
+
+/** What needs no look at what else it may be. */
+const isPlainValue = (value: unknown): boolean =>
+  typeof value === 'number' || typeof value === 'string' || value === null || typeof value === 'bigint'
 
 /** Each element is read once. A literal is made in place, which `slice` and spreading are not; they also run what a subclass says. */
 function copyOf(list: readonly unknown[]): unknown[] {
