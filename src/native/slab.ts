@@ -18,7 +18,7 @@ export const slab = new Float64Array(memory)
 export const counters = new Float64Array(memory, 0, 2)
 /** The last row id again, exactly, at 2. */
 export const exactCounters = new BigInt64Array(memory, 0, 3)
-/** The statement's handle, and how many values its parameters get. */
+/** The statement's handle, and how many values its parameters get; their complement if some are arguments. */
 const call = new Int32Array(memory, CALL_AT, 2)
 /** Values where they are float64, and where they are int32: in the first half of the same eight bytes. */
 const numbers = new Float64Array(memory, VALUES_AT, MOST_VALUES)
@@ -29,7 +29,7 @@ const kinds = new Int32Array(memory, KINDS_AT, MOST_VALUES)
 const NUMBER = 0
 const STRING = 1
 const OTHER = 2
-const ALL_ARE_ARGUMENTS = -1
+const ALL_ARE_ARGUMENTS = -(2 ** 31)
 
 /** Of a column: what is at least zero is text, and where it ends in the string of all texts. */
 const INT32 = -1
@@ -48,7 +48,6 @@ export function leave(statement: number, values: readonly unknown[]): boolean {
     call[1] = ALL_ARE_ARGUMENTS
     return false
   }
-  call[1] = length
   let areNumbers = true
   for (let index = 0; index < length; index += 1) {
     const value = values[index]
@@ -60,6 +59,7 @@ export function leave(statement: number, values: readonly unknown[]): boolean {
       areNumbers = false
     }
   }
+  call[1] = areNumbers ? length : ~length
   return areNumbers
 }
 

@@ -9,7 +9,7 @@ use libsqlite3_sys as ffi;
 use napi::sys;
 use nimbus_sqlite::LibraryError;
 
-use super::arguments::{Arguments, call};
+use super::arguments::{Arguments, call, call_without};
 use super::running::{Running, is_exception_pending};
 use super::slab::{self, Row, Slab};
 use super::state::Statement;
@@ -29,7 +29,7 @@ pub(super) unsafe extern "C" fn get(env: sys::napi_env, info: sys::napi_callback
     // SAFETY: Node-API calls this with its arguments; the statement stays prepared, since TypeScript marks its database as
     // busy; what was bound from the arena is cleared before it goes.
     unsafe {
-        call(env, info, |arguments| {
+        call_without(env, info, |arguments| {
             let Some((slab, statement)) = arguments.state().called() else {
                 return arguments.state().misuse();
             };
@@ -49,7 +49,7 @@ pub(super) unsafe extern "C" fn get(env: sys::napi_env, info: sys::napi_callback
 }
 
 #[inline]
-unsafe fn first_row(arguments: &Arguments, slab: *mut Slab, statement: *mut Statement) -> sys::napi_value {
+unsafe fn first_row(arguments: &mut Arguments, slab: *mut Slab, statement: *mut Statement) -> sys::napi_value {
     let env = arguments.env;
     // SAFETY: as `get`.
     unsafe {
@@ -63,7 +63,7 @@ unsafe fn first_row(arguments: &Arguments, slab: *mut Slab, statement: *mut Stat
             ffi::sqlite3_reset(raw);
             return running.end(arguments, code);
         }
-        let Ok(factory) = current(arguments, statement, 0, arguments.at(0), &mut false) else {
+        let Ok(changed) = current(arguments, statement, 0, ptr::null_mut(), &mut false) else {
             ffi::sqlite3_reset(raw);
             return running.end(arguments, ffi::SQLITE_OK);
         };
@@ -82,6 +82,12 @@ unsafe fn first_row(arguments: &Arguments, slab: *mut Slab, statement: *mut Stat
             row.store(slab, columns);
             return text;
         }
+        let factory = if changed.is_null() {
+            arguments.take_all();
+            arguments.at(0)
+        } else {
+            changed
+        };
         let mut inline = [ptr::null_mut(); INLINE_COLUMNS];
         let mut heap = Vec::new();
         let values = if let Some(values) = inline.get_mut(..columns) {

@@ -31,14 +31,17 @@ pub(super) struct Slab {
     pub(super) exact_row_id: i64,
     /// The handle of the statement that is called.
     pub(super) statement: i32,
-    /// Values for its parameters; -1 if all of them are arguments of the call.
+    /// Values for its parameters. Negative: its complement, and what is no number is an argument of the call; `ALL_ARE_ARGUMENTS`.
     count: i32,
     /// Each a float64, or an int32 in its first four bytes.
     values: [u64; MOST_VALUES],
     kinds: [i32; MOST_VALUES],
 }
 
-/// Of a parameter: what is no number is an argument of the call.
+/// A count of more values than there is room for.
+const ALL_ARE_ARGUMENTS: i32 = i32::MIN;
+
+/// Of a parameter.
 const NUMBER: i32 = 0;
 const STRING: i32 = 1;
 
@@ -54,7 +57,7 @@ const NULL: i32 = -3;
 /// `slab` is what JavaScript has just written for this call, and `statement` is prepared and not running.
 #[inline]
 pub(super) unsafe fn bind(
-    arguments: &Arguments,
+    arguments: &mut Arguments,
     slab: *const Slab,
     statement: *mut Statement,
     first: usize,
@@ -62,13 +65,18 @@ pub(super) unsafe fn bind(
 ) -> Result<bool, sys::napi_value> {
     // SAFETY: the caller's contract; no JavaScript runs here.
     unsafe {
-        let Ok(count) = usize::try_from((*slab).count) else {
-            return bind_all(arguments, statement, first, Some(arena)).map(|()| true);
-        };
+        let mut count = (*slab).count;
+        if count < 0 {
+            arguments.take_all();
+            if count == ALL_ARE_ARGUMENTS {
+                return bind_all(arguments, statement, first, Some(arena)).map(|()| true);
+            }
+            count = !count;
+        }
         let raw = (*statement).raw;
         let env = arguments.env;
         let mut must_clear = false;
-        let values = (*slab).values.iter().zip(&(*slab).kinds).take(count);
+        let values = (*slab).values.iter().zip(&(*slab).kinds).take(count as usize);
         for (((&bits, &kind), index), place) in values.zip(1..).zip(first..) {
             let code = if kind == NUMBER {
                 ffi::sqlite3_bind_double(raw, index, f64::from_bits(bits))

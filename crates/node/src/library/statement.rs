@@ -6,7 +6,7 @@ use std::ptr;
 use libsqlite3_sys as ffi;
 use napi::sys;
 
-use super::arguments::{Arguments, call};
+use super::arguments::{Arguments, call, call_without};
 use super::running::Running;
 use super::slab::{self, Slab};
 use super::state::Statement;
@@ -313,7 +313,7 @@ pub(super) unsafe extern "C" fn run(env: sys::napi_env, info: sys::napi_callback
     // SAFETY: Node-API calls this with its arguments; the statement stays prepared, since TypeScript marks its database as
     // busy; what was bound from the arena is cleared before it goes.
     unsafe {
-        call(env, info, |arguments| {
+        call_without(env, info, |arguments| {
             let Some((slab, statement)) = arguments.state().called() else {
                 return arguments.state().misuse();
             };
