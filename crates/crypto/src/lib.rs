@@ -36,6 +36,7 @@ pub mod content_hash;
 pub mod dek;
 pub mod derive;
 pub mod id;
+mod keyed_hash;
 pub mod kms_message;
 pub mod locked;
 pub mod manifest_mac;

@@ -5,7 +5,9 @@
 mod cipher;
 mod file_pages;
 mod mac;
+mod memo;
 mod page;
+mod shared_mac;
 mod slots;
 
 pub use cipher::CipherLength;

@@ -58,6 +58,15 @@ pub enum PageMac {
 }
 
 impl PageMac {
+    /// A MAC from its bytes, if there are as many as it has.
+    pub(super) fn from_bytes(algorithm: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
+        match algorithm {
+            HashAlgorithm::Sha1 => bytes.try_into().ok().map(Self::Sha1),
+            HashAlgorithm::Sha256 => bytes.try_into().ok().map(Self::Sha256),
+            HashAlgorithm::Sha512 => bytes.try_into().ok().map(Self::Sha512),
+        }
+    }
+
     /// The MAC's bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
@@ -110,7 +119,7 @@ impl MacKey {
         }
     }
 
-    const fn algorithm(&self) -> HashAlgorithm {
+    pub(super) const fn algorithm(&self) -> HashAlgorithm {
         match self.midstate {
             Midstate::Sha1(_) => HashAlgorithm::Sha1,
             Midstate::Sha256(_) => HashAlgorithm::Sha256,

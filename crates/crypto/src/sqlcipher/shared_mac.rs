@@ -1,0 +1,81 @@
+//! The MAC key of a file and the memo of its pages, one for all connections of the process that have this key.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use super::mac::{HashAlgorithm, MacKey, PageMac};
+use super::memo::Memo;
+use crate::{KEY_BYTES, LockedBox};
+
+/// What is alive, to be found again by whoever comes with the same key.
+static ALIVE: Mutex<Vec<Weak<SharedMac>>> = Mutex::new(Vec::new());
+
+/// A key under which pages are authenticated, and the pages that were.
+pub(super) struct SharedMac {
+    key: LockedBox<MacKey>,
+    memo: OnceLock<Option<Memo>>,
+}
+
+impl SharedMac {
+    /// That of `key`, which is made from the file's key and salt, and so is the file's.
+    pub(super) fn of(algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> Arc<Self> {
+        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.retain(|shared| shared.strong_count() > 0);
+        let known = alive
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|shared| shared.is(algorithm, key));
+        known.unwrap_or_else(|| {
+            let shared = Arc::new(Self {
+                key: LockedBox::new(MacKey::new(algorithm, key)),
+                memo: OnceLock::new(),
+            });
+            alive.push(Arc::downgrade(&shared));
+            shared
+        })
+    }
+
+    pub(super) fn is(&self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> bool {
+        self.key.is(algorithm, key)
+    }
+
+    /// HMAC of `page` followed by `suffix`.
+    pub(super) fn mac(&self, page: &[u8], suffix: &[u8]) -> PageMac {
+        self.key.mac(page, suffix)
+    }
+
+    /// The same of a page as it was read, in `sealed`, with its stored MAC behind it. If this is known to be its MAC, that is it.
+    pub(super) fn mac_of_read(&self, sealed: &[u8], suffix: &[u8]) -> PageMac {
+        let (page, stored) = self.split(sealed);
+        let Some((memo, number)) = self.memo().zip(suffix.try_into().ok()) else {
+            return self.mac(page, suffix);
+        };
+        let tag = memo.tag(number, sealed);
+        if memo.knows(number, &tag)
+            && let Some(mac) = PageMac::from_bytes(self.key.algorithm(), stored)
+        {
+            return mac;
+        }
+        let mac = self.mac(page, suffix);
+        if mac.matches(stored) {
+            memo.remember(number, tag);
+        }
+        mac
+    }
+
+    /// A page was written as it is in `sealed`, with the MAC that [`Self::mac`] gave it.
+    pub(super) fn remember(&self, sealed: &[u8], suffix: &[u8]) {
+        if let Some((memo, number)) = self.memo().zip(suffix.try_into().ok()) {
+            memo.remember(number, memo.tag(number, sealed));
+        }
+    }
+
+    /// A page and its MAC.
+    fn split<'a>(&self, sealed: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let end = sealed.len().saturating_sub(self.key.algorithm().output_bytes());
+        sealed.split_at(end)
+    }
+
+    fn memo(&self) -> Option<&Memo> {
+        self.memo.get_or_init(Memo::fresh).as_ref()
+    }
+}
