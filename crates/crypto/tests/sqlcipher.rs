@@ -9,7 +9,8 @@
 use std::num::NonZeroU32;
 
 use nimbus_crypto::random;
-use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, pbkdf2};
+use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, PageMac, pbkdf2};
+use nimbus_test_support::Rng;
 use ring::{hmac, pbkdf2 as oracle};
 
 const ALGORITHMS: [HashAlgorithm; 3] = [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512];
@@ -141,6 +142,96 @@ fn the_cache_never_answers_with_another_key_or_algorithm() {
         let mut back = [1; 16];
         crypto.decrypt(key, &iv, &cached, &mut back).expect("whole blocks");
         assert_eq!(back, page);
+    }
+}
+
+/// What the memo may never change: the answer. Pages come in versions, under two keys and three algorithms, each again and again
+/// through either of two connections, as they are or altered, or as another page.
+#[test]
+fn whatever_was_read_or_written_before_a_page_that_is_read_has_the_mac_that_ring_says() {
+    let mut rng = Rng::new(20);
+    let mut connections = [PageCrypto::new(), PageCrypto::new()];
+    let keys: [[u8; 32]; 2] = std::array::from_fn(|_| random_array());
+    for algorithm in ALGORITHMS {
+        let versions: Vec<Vec<u8>> = (0..3).map(|_| random_bytes(4032)).collect();
+        let mut known = 0;
+        for _ in 0..6_000 {
+            let mut pick = |below| usize::try_from(rng.below(below)).expect("small");
+            let (key, page, number) = (
+                &keys[pick(2)],
+                &versions[pick(3)],
+                [0, 1, 0, u8::try_from(pick(4)).expect("small")],
+            );
+            let connection = &mut connections[pick(2)];
+            let of_ring = |page: &[u8], number: &[u8]| {
+                hmac::sign(&hmac::Key::new(of_ring(algorithm), key), &[page, number].concat())
+            };
+            let mut sealed = [page.as_slice(), of_ring(page, &number).as_ref()].concat();
+            match pick(8) {
+                0 => connection.remember(algorithm, key, &sealed, &number),
+                1 => sealed[pick(4032)] ^= 1 << pick(8),
+                2 => sealed[4032 + pick(algorithm.output_bytes() as u64)] ^= 1 << pick(8),
+                3 => sealed = [page.as_slice(), of_ring(page, &[0, 1, 0, 9]).as_ref()].concat(),
+                _ => known += 1,
+            }
+            let (as_read, stored) = sealed.split_at(4032);
+            let mac = connection.hmac_of_read(algorithm, key, &sealed, &number);
+            assert_eq!(mac.as_bytes(), of_ring(as_read, &number).as_ref());
+            assert_eq!(mac.matches(stored), of_ring(as_read, &number).as_ref() == stored);
+        }
+        assert!(known > 2_000, "{known} pages were authentic");
+    }
+}
+
+/// Seen by a page that could not have this MAC.
+#[test]
+fn a_page_that_was_written_needs_no_hmac_on_any_connection_until_a_byte_of_it_its_mac_or_its_number_is_another() {
+    for algorithm in ALGORITHMS {
+        let (key, page, number) = (random_array(), random_bytes(4032 - 16), [7, 0, 0, 0]);
+        let sealed = [page, random_bytes(algorithm.output_bytes())].concat();
+        let (page, made_up) = sealed.split_at(4032 - 16);
+        let (mut writer, mut reader) = (PageCrypto::new(), PageCrypto::new());
+        writer.remember(algorithm, &key, &sealed, &number);
+        let is_known = |mac: PageMac| mac.matches(made_up);
+        #[cfg(target_arch = "x86_64")]
+        let has_memo = is_x86_feature_detected!("pclmulqdq");
+        #[cfg(target_arch = "aarch64")]
+        let has_memo = std::arch::is_aarch64_feature_detected!("pmull");
+        assert_eq!(
+            is_known(reader.hmac_of_read(algorithm, &key, &sealed, &number)),
+            has_memo
+        );
+        assert!(!is_known(reader.hmac(algorithm, &key, page, &number)));
+        assert!(!is_known(reader.hmac_of_read(
+            algorithm,
+            &random_array(),
+            &sealed,
+            &number
+        )));
+        for other in ALGORITHMS {
+            if other != algorithm {
+                assert!(!is_known(reader.hmac_of_read(other, &key, &sealed, &number)));
+            }
+        }
+        for bit in 0..8 * sealed.len() {
+            let mut altered = sealed.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            let mac = reader.hmac_of_read(algorithm, &key, &altered, &number);
+            assert!(!mac.matches(&altered[page.len()..]), "bit {bit}");
+        }
+        for bit in 0..32 {
+            let mut other = number;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                !is_known(reader.hmac_of_read(algorithm, &key, &sealed, &other)),
+                "bit {bit}"
+            );
+        }
+        // Nothing of it stays when nobody has the key any more.
+        drop((writer, reader));
+        assert!(!is_known(
+            PageCrypto::new().hmac_of_read(algorithm, &key, &sealed, &number)
+        ));
     }
 }
 

@@ -79,3 +79,44 @@ impl SharedMac {
         self.memo.get_or_init(Memo::fresh).as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_memo_every_page_that_is_read_is_authenticated() {
+        for algorithm in [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+            let shared = SharedMac {
+                key: LockedBox::new(MacKey::new(algorithm, &[7; KEY_BYTES])),
+                memo: OnceLock::from(None),
+            };
+            let (page, number) = ([3; 4032], [2, 0, 0, 0]);
+            let mut sealed = [&page[..], shared.mac(&page, &number).as_bytes()].concat();
+            shared.remember(&sealed, &number);
+            let (_, stored) = shared.split(&sealed);
+            assert!(shared.mac_of_read(&sealed, &number).matches(stored));
+            assert!(!shared.mac_of_read(&sealed, &[3, 0, 0, 0]).matches(stored));
+            sealed[4031] ^= 1;
+            let (_, stored) = shared.split(&sealed);
+            assert!(!shared.mac_of_read(&sealed, &number).matches(stored));
+        }
+    }
+
+    #[test]
+    fn one_key_has_one_memo_and_another_or_another_algorithm_another() {
+        let first = SharedMac::of(HashAlgorithm::Sha512, &[1; KEY_BYTES]);
+        assert!(Arc::ptr_eq(
+            &first,
+            &SharedMac::of(HashAlgorithm::Sha512, &[1; KEY_BYTES])
+        ));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &SharedMac::of(HashAlgorithm::Sha256, &[1; KEY_BYTES])
+        ));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &SharedMac::of(HashAlgorithm::Sha512, &[2; KEY_BYTES])
+        ));
+    }
+}
