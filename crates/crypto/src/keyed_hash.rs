@@ -9,7 +9,7 @@
 //!
 //! For two different inputs of at most n blocks, lengths included, the POLYVALs differ in a polynomial in H of degree at most n
 //! that is not zero, and so are equal for at most n of the 2^128 H (Carter and Wegman, "Universal classes of hash functions",
-//! 1979; for this polynomial McGrew and Viega, ePrint 2004/193); without the top bit, for at most twice as many. AES is a
+//! 1979; for this polynomial IACR ePrint 2004/193); without the top bit, for at most twice as many. AES is a
 //! permutation: it makes no two of them equal, and keeps tags from telling anything of H but which inputs are the same.
 //! So whoever does not know H has, with each input that they choose, a chance of at most 2n / 2^128 that its tag
 //! is a certain other's; for a page of 4 KiB, 258 blocks, that is less than 2^-118. To have failed q times rules out no more than

@@ -7,9 +7,10 @@
 )]
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use nimbus_crypto::random;
-use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, PageMac, pbkdf2};
+use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, PageMac, PagesAhead, pbkdf2};
 use nimbus_test_support::Rng;
 use ring::{hmac, pbkdf2 as oracle};
 
@@ -175,7 +176,7 @@ fn whatever_was_read_or_written_before_a_page_that_is_read_has_the_mac_that_ring
                 _ => known += 1,
             }
             let (as_read, stored) = sealed.split_at(4032);
-            let mac = connection.hmac_of_read(algorithm, key, &sealed, &number);
+            let mac = connection.hmac_of_read(algorithm, key, &sealed, &number, || None);
             assert_eq!(mac.as_bytes(), of_ring(as_read, &number).as_ref());
             assert_eq!(mac.matches(stored), of_ring(as_read, &number).as_ref() == stored);
         }
@@ -198,7 +199,7 @@ fn a_page_that_was_written_needs_no_hmac_on_any_connection_until_a_byte_of_it_it
         #[cfg(target_arch = "aarch64")]
         let has_memo = std::arch::is_aarch64_feature_detected!("pmull");
         assert_eq!(
-            is_known(reader.hmac_of_read(algorithm, &key, &sealed, &number)),
+            is_known(reader.hmac_of_read(algorithm, &key, &sealed, &number, || None)),
             has_memo
         );
         assert!(!is_known(reader.hmac(algorithm, &key, page, &number)));
@@ -206,33 +207,86 @@ fn a_page_that_was_written_needs_no_hmac_on_any_connection_until_a_byte_of_it_it
             algorithm,
             &random_array(),
             &sealed,
-            &number
+            &number,
+            || None
         )));
         for other in ALGORITHMS {
             if other != algorithm {
-                assert!(!is_known(reader.hmac_of_read(other, &key, &sealed, &number)));
+                assert!(!is_known(reader.hmac_of_read(other, &key, &sealed, &number, || None)));
             }
         }
         for bit in 0..8 * sealed.len() {
             let mut altered = sealed.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            let mac = reader.hmac_of_read(algorithm, &key, &altered, &number);
+            let mac = reader.hmac_of_read(algorithm, &key, &altered, &number, || None);
             assert!(!mac.matches(&altered[page.len()..]), "bit {bit}");
         }
         for bit in 0..32 {
             let mut other = number;
             other[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                !is_known(reader.hmac_of_read(algorithm, &key, &sealed, &other)),
+                !is_known(reader.hmac_of_read(algorithm, &key, &sealed, &other, || None)),
                 "bit {bit}"
             );
         }
         // Nothing of it stays when nobody has the key any more.
         drop((writer, reader));
-        assert!(!is_known(
-            PageCrypto::new().hmac_of_read(algorithm, &key, &sealed, &number)
-        ));
+        assert!(!is_known(PageCrypto::new().hmac_of_read(
+            algorithm,
+            &key,
+            &sealed,
+            &number,
+            || None
+        )));
     }
+}
+
+/// Of any number of pages ahead, any of which may be altered, moved or torn, those that have their MAC are known afterwards, where
+/// there are lanes, and the others are what they are without.
+#[test]
+fn pages_that_are_read_ahead_have_the_mac_that_ring_says_when_they_are_read() {
+    let mut rng = Rng::new(21);
+    let mut asked_for = 0;
+    for round in 0..200 {
+        let algorithm = [HashAlgorithm::Sha512, HashAlgorithm::Sha256][round % 2];
+        let (key, first): ([u8; 32], u32) = (random_array(), [2, 250, 70_000][rng.index(3)]);
+        let of_ring = |number: u32, page: &[u8]| {
+            let key = hmac::Key::new(of_ring(algorithm), &key);
+            hmac::sign(&key, &[page, &number.to_le_bytes()].concat())
+        };
+        let mut bytes = Vec::new();
+        let (count, end) = (1 + rng.index(20), 4032 + algorithm.output_bytes());
+        for number in (first..).take(count) {
+            let mut page = random_bytes(4032);
+            page.extend(of_ring(number + u32::from(rng.index(8) == 0), &page).as_ref());
+            page.resize(4096, 0);
+            if rng.index(4) == 0 {
+                page[rng.index(end)] ^= 1;
+            }
+            bytes.extend(page);
+        }
+        let ahead = PagesAhead {
+            first,
+            page_bytes: 4096,
+            bytes: Arc::new(bytes),
+        };
+        let mut crypto = PageCrypto::new();
+        for number in (first..).take(count) {
+            let mut page = ahead.bytes[4096 * (number - first) as usize..][..end].to_vec();
+            // Rewritten since it was read ahead.
+            if rng.index(10) == 0 {
+                page[rng.index(end)] ^= 1;
+            }
+            let (covered, stored) = page.split_at(4032);
+            let mac = crypto.hmac_of_read(algorithm, &key, &page, &number.to_le_bytes(), || {
+                asked_for += 1;
+                Some(ahead.clone())
+            });
+            assert_eq!(mac.as_bytes(), of_ring(number, covered).as_ref());
+            assert_eq!(mac.matches(stored), of_ring(number, covered).as_ref() == stored);
+        }
+    }
+    assert!(asked_for < 1_000, "{asked_for} of 2,000 pages were not known");
 }
 
 /// RFC 6070 (SHA-1) and RFC 7914 section 11 (SHA-256).

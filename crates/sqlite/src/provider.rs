@@ -19,7 +19,7 @@ use nimbus_crypto::sqlcipher::{BLOCK_BYTES, HashAlgorithm, PageCrypto, pbkdf2};
 use nimbus_crypto::{KEY_BYTES, random};
 
 use crate::linkage::called_from_c;
-use crate::{meter, secret_memory, tamper};
+use crate::{meter, read_ahead, secret_memory, tamper};
 
 const KEY_SIZE: c_int = 32;
 const BLOCK_SIZE: c_int = 16;
@@ -240,7 +240,7 @@ unsafe extern "C" fn hmac(
             state.remember(hash, key, sealed, suffix);
         } else {
             let sealed = slice::from_raw_parts(input, page.len() + hash.output_bytes());
-            let mac = state.hmac_of_read(hash, key, sealed, suffix);
+            let mac = state.hmac_of_read(hash, key, sealed, suffix, read_ahead::take);
             let (_, stored) = sealed.split_at(page.len());
             if !mac.matches(stored) {
                 tamper::record_failure();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::BLOCK_BYTES;
+use super::ahead::PagesAhead;
 use super::cipher::{CipherKey, CipherLength};
 use super::mac::{HashAlgorithm, PageMac};
 use super::shared_mac::SharedMac;
@@ -61,14 +62,18 @@ impl PageCrypto {
 
     /// The same of a page that is read: `sealed` is the page and right behind it the MAC that it was stored with, which the
     /// result is to be compared with. It is taken from there if these very bytes are known to have it.
+    ///
+    /// If they are not, and several pages at once take less time than each alone, `ahead` is asked for pages that will be
+    /// read next: if this page is among them, all of them are authenticated now, and known later.
     pub fn hmac_of_read(
         &mut self,
         algorithm: HashAlgorithm,
         key: &[u8; KEY_BYTES],
         sealed: &[u8],
         suffix: &[u8],
+        ahead: impl FnOnce() -> Option<PagesAhead>,
     ) -> PageMac {
-        self.mac(algorithm, key).mac_of_read(sealed, suffix)
+        self.mac(algorithm, key).mac_of_read(sealed, suffix, ahead)
     }
 
     /// A page is being written: `sealed` is the page and right behind it what [`Self::hmac`] said of it. Whoever reads it

@@ -18,7 +18,7 @@ impl<T> Default for TwoSlots<T> {
 impl<T> TwoSlots<T> {
     /// The value that `is_wanted`, made by `make` if neither is.
     pub(super) fn get_or_insert(&mut self, is_wanted: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &T {
-        let held = |slot: &Option<T>| slot.as_ref().is_some_and(|value| is_wanted(value));
+        let held = |slot: &Option<T>| slot.as_ref().is_some_and(&is_wanted);
         if !held(&self.newest) {
             std::mem::swap(&mut self.newest, &mut self.oldest);
             if !held(&self.newest) {

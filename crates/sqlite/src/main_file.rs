@@ -1,44 +1,65 @@
-//! The size of a file that belongs to this process, kept instead of asked for.
+//! What a connection knows of its data file while it is open: stands before the file's methods.
 //!
-//! While a write-ahead log has no commit, SQLite asks the system for the size of the data file at the beginning of every read
-//! transaction (`pagerPagecount`): half the time of a point read (measured). With the VFS `unix-excl` nobody outside this
-//! process can change it, so what was answered holds until something is written.
+//! **Its size**, if the file belongs to this process. While a write-ahead log has no commit, SQLite asks the system for the size of the
+//! data file at the beginning of every read transaction (`pagerPagecount`): half the time of a point read (measured). With the
+//! VFS `unix-excl` nobody outside this process can change it, so what was answered holds until something is written.
 //!
-//! Other connections of this process, all of `unix-excl` too (see `open_files`), may write the file too, through descriptors of their own. With a log, only a checkpoint
-//! does, and then the log has had a commit, whose size is the one that SQLite takes from there on. Without a log, SQLite
-//! locks the file anew for each transaction, and a lock ends what is kept here.
+//! Other connections of this process, all of `unix-excl` too (see `open_files`), may write the file too, through descriptors of
+//! their own. With a log, only a checkpoint does, and then the log has had a commit, whose size is the one that SQLite takes from
+//! there on. Without a log, SQLite locks the file anew for each transaction, and a lock ends what is kept here.
+//!
+//! **The pages that come next**, if the file is encrypted ([`crate::read_ahead`]): until the connection takes or gives back a
+//! lock, on the file or in the index of the log, or writes the file. What lies between two of these is a part of one
+//! transaction, and while a transaction reads pages from the data file nobody changes those: without a log because it holds a lock
+//! against all writers ("File Locking And Concurrency", section 3); with one because a checkpoint writes no page that a
+//! reader takes from the file, only such as are in the log up to the reader's own mark, which the reader takes from the log
+//! (`sqlite3WalFindFrame`, `walCheckpoint`), or waits for readers that use no log at all (`WAL_READ_LOCK(0)`).
 
 #![expect(unsafe_code, reason = "SQLite's files are a C interface")]
 
-use std::ffi::{c_int, c_void};
-use std::ptr;
+use std::ffi::{CStr, c_int, c_void};
+use std::{ptr, slice};
 
 use libsqlite3_sys as ffi;
 
 use crate::raw_file::file_of;
+use crate::read_ahead::ReadAhead;
 
 /// In the place of the VFS's own table of methods, which it begins with.
 #[repr(C)]
-struct OwnSize {
+struct MainFile {
     methods: ffi::sqlite3_io_methods,
     system: *const ffi::sqlite3_io_methods,
+    keeps_size: bool,
     /// Negative while it is not known.
     bytes: i64,
+    ahead: Option<Box<ReadAhead>>,
 }
 
 const UNKNOWN: i64 = -1;
 
-/// Has the main file of `connection`, which was opened with `unix-excl`, keep its size until the file is closed.
-pub(crate) fn keep(connection: &rusqlite::Connection) {
-    let Some((file, system)) = file_of(connection) else {
+/// What is to be known of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Knowing {
+    /// It was opened with `unix-excl`.
+    pub(crate) size: bool,
+    /// It is encrypted, with pages of 4,096 bytes.
+    pub(crate) pages_ahead: bool,
+}
+
+/// Has the file of the database `schema` known as is said, until it is closed. Called once for a file.
+pub(crate) fn know(connection: &rusqlite::Connection, schema: &CStr, knowing: Knowing) {
+    let Some((file, system)) = file_of(connection, schema) else {
         return;
     };
     if [
+        system.xRead.is_none(),
         system.xFileSize.is_none(),
         system.xWrite.is_none(),
         system.xTruncate.is_none(),
         system.xLock.is_none(),
         system.xUnlock.is_none(),
+        system.xShmLock.is_none(),
         system.xFileControl.is_none(),
         system.xClose.is_none(),
     ]
@@ -46,43 +67,60 @@ pub(crate) fn keep(connection: &rusqlite::Connection) {
     {
         return;
     }
-    let own = Box::into_raw(Box::new(OwnSize {
+    let own = Box::into_raw(Box::new(MainFile {
         methods: ffi::sqlite3_io_methods {
+            xRead: Some(read),
             xFileSize: Some(file_size),
             xWrite: Some(write),
             xTruncate: Some(truncate),
             xLock: Some(lock),
             xUnlock: Some(unlock),
+            xShmLock: Some(shm_lock),
             xFileControl: Some(control),
             xClose: Some(close),
             ..*system
         },
         system: ptr::from_ref(system),
+        keeps_size: knowing.size,
         bytes: UNKNOWN,
+        ahead: knowing.pages_ahead.then(Box::default),
     }));
     // SAFETY: the file is open; SQLite reads its table of methods for each call and expects nothing else to point to it
     // ("sqlite3_file"). The table below outlives ours, which `close` frees before it calls that one's.
     unsafe { (*file).pMethods = own.cast() };
 }
 
-/// The table of a file that `keep` was called for.
+impl MainFile {
+    fn forget(&mut self) {
+        self.bytes = UNKNOWN;
+        self.forget_pages();
+    }
+
+    fn forget_pages(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget();
+        }
+    }
+}
+
+/// The table of a file that `know` was called for.
 ///
 /// # Safety
 /// `file` is open, and its methods are ours: only they call this.
-unsafe fn own<'a>(file: *mut ffi::sqlite3_file) -> &'a mut OwnSize {
+unsafe fn own<'a>(file: *mut ffi::sqlite3_file) -> &'a mut MainFile {
     // SAFETY: the caller's contract; a file is used by one thread at a time (SQLITE_THREADSAFE=2), and the borrow ends with
     // the call that takes it.
-    unsafe { &mut *(*file).pMethods.cast_mut().cast::<OwnSize>() }
+    unsafe { &mut *(*file).pMethods.cast_mut().cast::<MainFile>() }
 }
 
-/// Calls a method of the VFS, after which the size is not known.
+/// Calls a method of the VFS, before and after which nothing is known.
 macro_rules! forgetting {
-    ($name:ident, $method:ident, $($argument:ident: $type:ty),*) => {
+    ($name:ident, $method:ident, $forget:ident, $($argument:ident: $type:ty),*) => {
         unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file, $($argument: $type),*) -> c_int {
-            // SAFETY: SQLite calls this for a file whose methods are ours; the VFS's own is there (`keep`).
+            // SAFETY: SQLite calls this for a file whose methods are ours; the VFS's own is there (`know`).
             unsafe {
                 let own = own(file);
-                own.bytes = UNKNOWN;
+                own.$forget();
                 match (*own.system).$method {
                     Some(method) => method(file, $($argument),*),
                     None => ffi::SQLITE_IOERR,
@@ -92,11 +130,40 @@ macro_rules! forgetting {
     };
 }
 
-forgetting!(write, xWrite, bytes: *const c_void, count: c_int, at: i64);
-forgetting!(truncate, xTruncate, size: i64);
-forgetting!(lock, xLock, level: c_int);
-forgetting!(unlock, xUnlock, level: c_int);
-forgetting!(control, xFileControl, operation: c_int, argument: *mut c_void);
+forgetting!(write, xWrite, forget, bytes: *const c_void, count: c_int, at: i64);
+forgetting!(truncate, xTruncate, forget, size: i64);
+forgetting!(lock, xLock, forget, level: c_int);
+forgetting!(unlock, xUnlock, forget, level: c_int);
+forgetting!(shm_lock, xShmLock, forget_pages, offset: c_int, count: c_int, flags: c_int);
+forgetting!(control, xFileControl, forget, operation: c_int, argument: *mut c_void);
+
+unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, out: *mut c_void, count: c_int, at: i64) -> c_int {
+    // SAFETY: as above; `out` is SQLite's, `count` bytes that are to be written to.
+    unsafe {
+        let own = own(file);
+        let Some(method) = (*own.system).xRead else {
+            return ffi::SQLITE_IOERR_READ;
+        };
+        if let (Some(ahead), Ok(length), Ok(offset)) = (&mut own.ahead, usize::try_from(count), u64::try_from(at)) {
+            let size = || {
+                let mut size = 0;
+                let method = (*own.system).xFileSize?;
+                (method(file, &raw mut size) == ffi::SQLITE_OK).then(|| u64::try_from(size).ok())?
+            };
+            let fill = |offset: u64, bytes: &mut [u8]| {
+                let (Ok(count), Ok(at)) = (c_int::try_from(bytes.len()), i64::try_from(offset)) else {
+                    return false;
+                };
+                method(file, bytes.as_mut_ptr().cast(), count, at) == ffi::SQLITE_OK
+            };
+            if let Some(page) = ahead.page(offset, length, size, fill) {
+                slice::from_raw_parts_mut(out.cast::<u8>(), length).copy_from_slice(page);
+                return ffi::SQLITE_OK;
+            }
+        }
+        method(file, out, count, at)
+    }
+}
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
     // SAFETY: as above; `size` is SQLite's to be written to.
@@ -107,7 +174,7 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> 
                 return ffi::SQLITE_IOERR_FSTAT;
             };
             let code = method(file, size);
-            if code == ffi::SQLITE_OK {
+            if code == ffi::SQLITE_OK && own.keeps_size {
                 own.bytes = *size;
             }
             return code;
@@ -120,7 +187,7 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: as above; SQLite uses the file no more after this, nor its table.
     unsafe {
-        let own = Box::from_raw((*file).pMethods.cast_mut().cast::<OwnSize>());
+        let own = Box::from_raw((*file).pMethods.cast_mut().cast::<MainFile>());
         (*file).pMethods = own.system;
         match (*own.system).xClose {
             Some(method) => method(file),
@@ -138,7 +205,11 @@ mod tests {
     fn open(path: &std::path::Path) -> Connection {
         crate::exit::prepare();
         let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), c"unix-excl").expect("open");
-        keep(&connection);
+        let knowing = Knowing {
+            size: true,
+            pages_ahead: false,
+        };
+        know(&connection, c"main", knowing);
         connection
     }
 
@@ -206,8 +277,8 @@ mod tests {
         drop(connection);
         let connection = open(&path);
         let kept = || {
-            let (file, _) = file_of(&connection).expect("file");
-            // SAFETY: `keep` was called for it.
+            let (file, _) = file_of(&connection, c"main").expect("file");
+            // SAFETY: `know` was called for it.
             unsafe { own(file).bytes }
         };
         assert_eq!(count(&connection), 0);
