@@ -32,6 +32,7 @@ macro_rules! assert_wipes_itself {
 }
 
 pub mod aead;
+mod constant_time;
 pub mod content_hash;
 pub mod dek;
 pub mod derive;

@@ -203,11 +203,15 @@ mod tests {
     use super::*;
 
     fn open(path: &std::path::Path) -> Connection {
+        open_with(path, c"unix-excl", true)
+    }
+
+    fn open_with(path: &std::path::Path, vfs: &CStr, size: bool) -> Connection {
         crate::exit::prepare();
-        let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), c"unix-excl").expect("open");
+        let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs).expect("open");
         let knowing = Knowing {
-            size: true,
-            pages_ahead: false,
+            size,
+            pages_ahead: true,
         };
         know(&connection, c"main", knowing);
         connection
@@ -288,5 +292,58 @@ mod tests {
             .expect("grow");
         assert_eq!(kept(), UNKNOWN);
         assert_eq!(count(&connection), 1);
+    }
+
+    /// Two connections by turns, one of which rewrites what the other has read: in the middle of a reader's transaction if there is
+    /// a log, of which a part is folded in then too.
+    #[test]
+    fn a_reader_sees_the_pages_of_its_own_transaction_whatever_another_connection_writes() {
+        for (vfs, size) in [(c"unix-excl", true), (c"unix", false)] {
+            for mode in ["DELETE", "TRUNCATE", "PERSIST", "WAL"] {
+                let directory = tempfile::tempdir().expect("temporary directory");
+                let path = directory.path().join("a.sqlite3");
+                let [writer, reader] = [(); 2].map(|()| open_with(&path, vfs, size));
+                let rows = 40;
+                writer
+                    .execute_batch(&format!(
+                        "PRAGMA journal_mode = {mode};
+                         CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB);
+                         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+                         INSERT INTO t SELECT i, CAST(printf('%.*c', 50000, '0') AS BLOB) FROM n"
+                    ))
+                    .expect("make");
+                // No page of it stays in the cache for the next statement.
+                reader.execute_batch("PRAGMA cache_size = 5").expect("small cache");
+                let is_all = |digit: char| {
+                    let sql = "SELECT count(*) FROM t WHERE x = CAST(printf('%.*c', 50000, ?1) AS BLOB)";
+                    let count: i64 = reader
+                        .query_row(sql, [digit.to_string()], |row| row.get(0))
+                        .expect("scan");
+                    assert_eq!(count, rows, "{mode}: all are {digit}");
+                };
+                let write = |digit: char| {
+                    let sql = "UPDATE t SET x = CAST(printf('%.*c', 50000, ?1) AS BLOB)";
+                    writer.execute(sql, [digit.to_string()]).expect("update");
+                };
+                let mut before = '0';
+                for digit in "123456789123456789".chars() {
+                    if mode == "WAL" {
+                        reader.execute_batch("BEGIN").expect("begin");
+                        is_all(before);
+                        write(digit);
+                        writer
+                            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+                            .expect("fold");
+                        is_all(before);
+                        reader.execute_batch("COMMIT").expect("commit");
+                    } else {
+                        is_all(before);
+                        write(digit);
+                    }
+                    is_all(digit);
+                    before = digit;
+                }
+            }
+        }
     }
 }

@@ -158,3 +158,131 @@ impl Window {
         2 * self.used >= self.end - self.first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Pages whose bytes are their number, and how many of them were read ahead.
+    struct File {
+        pages: Cell<u64>,
+        version: Cell<u8>,
+        read: Cell<u64>,
+    }
+
+    impl File {
+        fn of(pages: u64) -> Self {
+            Self {
+                pages: Cell::new(pages),
+                version: Cell::new(0),
+                read: Cell::new(0),
+            }
+        }
+
+        fn content(&self, page: u64) -> Vec<u8> {
+            let mut bytes = page.to_le_bytes().repeat(PAGE_BYTES / 8);
+            bytes[7] = self.version.get();
+            bytes
+        }
+
+        /// Whether the page came from what was read ahead; if so, it was the right one.
+        fn asked(&self, ahead: &mut ReadAhead, page: u64) -> bool {
+            let size = || Some(self.pages.get() * PAGE_BYTES as u64 + 100);
+            let fill = |offset: u64, bytes: &mut [u8]| {
+                let first = offset / PAGE_BYTES as u64;
+                let pages = (bytes.len() / PAGE_BYTES) as u64;
+                assert!(first + pages <= self.pages.get(), "beyond the end");
+                self.read.set(self.read.get() + pages);
+                for (number, page) in (first..).zip(bytes.chunks_exact_mut(PAGE_BYTES)) {
+                    page.copy_from_slice(&self.content(number));
+                }
+                true
+            };
+            let found = ahead.page(page * PAGE_BYTES as u64, PAGE_BYTES, size, fill);
+            found.inspect(|bytes| assert_eq!(*bytes, self.content(page))).is_some()
+        }
+    }
+
+    #[test]
+    fn a_scan_is_read_ahead_but_for_its_first_pages_also_past_pages_elsewhere_and_not_beyond_the_end() {
+        let (file, mut ahead) = (File::of(1003), ReadAhead::default());
+        let mut found = 0_u64;
+        for page in 0..1003 {
+            found += u64::from(file.asked(&mut ahead, page));
+            if page % 100 == 99 {
+                file.asked(&mut ahead, (page * 7) % 1003);
+            }
+        }
+        assert!(found >= 995, "{found}");
+        assert!(file.read.get() <= 1003 + 2 * WINDOW_PAGES, "{}", file.read.get());
+    }
+
+    #[test]
+    fn pages_in_no_order_are_not_read_ahead_and_short_runs_soon_are_not_either() {
+        let (file, mut ahead) = (File::of(100_000), ReadAhead::default());
+        for turn in 0..1_000 {
+            assert!(!file.asked(&mut ahead, 1 + turn * 7919 % 99_991));
+        }
+        assert_eq!(file.read.get(), 0);
+        for turn in 0..10_000 {
+            for page in 0..5 {
+                file.asked(&mut ahead, 1 + turn * 7919 % 99_991 + page);
+            }
+            ahead.forget();
+        }
+        assert!(file.read.get() <= 100, "{} pages for 50,000", file.read.get());
+    }
+
+    #[test]
+    fn what_was_read_before_something_may_have_changed_is_not_given_out() {
+        let (file, mut ahead) = (File::of(300), ReadAhead::default());
+        let mut found = 0;
+        for turn in 0..250 {
+            file.version.set(turn);
+            file.pages.set(300 - u64::from(turn));
+            ahead.forget();
+            for page in 5..45 {
+                found += u64::from(file.asked(&mut ahead, page));
+            }
+        }
+        assert!(found > 8_000, "{found}");
+    }
+
+    #[test]
+    fn a_read_ahead_that_fails_says_nothing_and_only_whole_pages_behind_the_first_are_looked_at() {
+        let mut ahead = ReadAhead::default();
+        for page in 0..100 {
+            let found = ahead.page(page * PAGE_BYTES as u64, PAGE_BYTES, || Some(1 << 30), |_, _| false);
+            assert!(found.is_none());
+            let found = ahead.page(
+                page * PAGE_BYTES as u64,
+                PAGE_BYTES,
+                || None,
+                |_, _| panic!("no size, no read"),
+            );
+            assert!(found.is_none());
+        }
+        for (offset, length) in [
+            (0, PAGE_BYTES),
+            (24, 16),
+            (PAGE_BYTES as u64 + 1, PAGE_BYTES),
+            (8192, 512),
+        ] {
+            let nothing = || panic!("not looked at");
+            assert!(ahead.page(offset, length, nothing, |_, _| panic!("not read")).is_none());
+        }
+    }
+
+    #[test]
+    fn what_was_read_ahead_is_left_for_the_thread_once() {
+        let (file, mut ahead) = (File::of(100), ReadAhead::default());
+        let found = (1..100).find(|&page| file.asked(&mut ahead, page));
+        assert!(found.is_some());
+        let left = take().expect("a window was read");
+        assert_eq!(left.bytes.len(), FIRST_WINDOW_PAGES as usize * PAGE_BYTES);
+        assert_eq!(left.bytes[..PAGE_BYTES], file.content(u64::from(left.first) - 1));
+        assert!(take().is_none());
+    }
+}

@@ -8,10 +8,9 @@ use hmac::digest::Output;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::KEY_BYTES;
+use crate::{KEY_BYTES, constant_time};
 
 /// A hash that SQLCipher can be set to (`PRAGMA cipher_hmac_algorithm`, `PRAGMA cipher_kdf_algorithm`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl PageMac {
     /// Whether `stored` is this MAC, compared in constant time.
     #[must_use]
     pub fn matches(&self, stored: &[u8]) -> bool {
-        self.as_bytes().ct_eq(stored).into()
+        constant_time::equal(self.as_bytes(), stored)
     }
 }
 
@@ -108,7 +107,7 @@ impl MacKey {
 
     /// Whether this is `key` for `algorithm`, the key compared in constant time.
     pub(super) fn is(&self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> bool {
-        self.algorithm() == algorithm && self.key.ct_eq(key).into()
+        self.algorithm() == algorithm && constant_time::equal(&self.key, key)
     }
 
     pub(super) fn mac(&self, page: &[u8], suffix: &[u8]) -> PageMac {

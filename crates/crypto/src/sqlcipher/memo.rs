@@ -12,8 +12,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use subtle::ConstantTimeEq;
-
+use crate::constant_time;
 use crate::keyed_hash::{KeyedHash, Tag};
 
 /// Pages of a piece.
@@ -50,7 +49,7 @@ impl Memo {
         let (piece, entry) = place(number);
         let pieces = self.pieces();
         let known = pieces.get(piece).and_then(|piece| piece.0.get(entry));
-        known.is_some_and(|known| known.ct_eq(tag).into())
+        known.is_some_and(|known| constant_time::equal(known, tag))
     }
 
     /// The page `number` with this tag has its MAC.
