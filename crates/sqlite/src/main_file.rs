@@ -294,55 +294,70 @@ mod tests {
         assert_eq!(count(&connection), 1);
     }
 
-    /// Two connections by turns, one of which rewrites what the other has read: in the middle of a reader's transaction if there is
-    /// a log, of which a part is folded in then too.
+    const ROWS: i64 = 24;
+    const WAYS: [(&CStr, bool); 2] = [(c"unix-excl", true), (c"unix", false)];
+    const MODES: [&str; 4] = ["DELETE", "TRUNCATE", "PERSIST", "WAL"];
+
+    /// Two connections to a file whose rows have a dozen pages of the digit 0 each; nothing stays in the cache of the second.
+    fn writer_and_reader(path: &std::path::Path, (vfs, size): (&CStr, bool), mode: &str) -> [Connection; 2] {
+        let [writer, reader] = [(); 2].map(|()| open_with(path, vfs, size));
+        writer
+            .execute_batch(&format!(
+                "PRAGMA journal_mode = {mode}; CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB);
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
+                 INSERT INTO t SELECT i, CAST(printf('%.*c', 50000, '0') AS BLOB) FROM n"
+            ))
+            .expect("make");
+        reader.execute_batch("PRAGMA cache_size = 5").expect("small cache");
+        [writer, reader]
+    }
+
+    /// Rewrites every page, and folds what it can of a log.
+    fn write(writer: &Connection, digit: char) {
+        let sql = "UPDATE t SET x = CAST(printf('%.*c', 50000, ?1) AS BLOB)";
+        writer.execute(sql, [digit.to_string()]).expect("update");
+        let fold = writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        fold.expect("fold");
+    }
+
+    fn rows_of(reader: &Connection, digit: char, ids: std::ops::RangeInclusive<i64>) -> i64 {
+        let sql = "SELECT count(*) FROM t WHERE id BETWEEN ?1 AND ?2 AND x = CAST(printf('%.*c', 50000, ?3) AS BLOB)";
+        let ids = (ids.start(), ids.end(), digit.to_string());
+        reader.query_row(sql, ids, |row| row.get(0)).expect("scan")
+    }
+
+    /// Each row lies where the pages of the row before it were read ahead to.
     #[test]
-    fn a_reader_sees_the_pages_of_its_own_transaction_whatever_another_connection_writes() {
-        for (vfs, size) in [(c"unix-excl", true), (c"unix", false)] {
-            for mode in ["DELETE", "TRUNCATE", "PERSIST", "WAL"] {
+    fn what_was_read_ahead_before_another_connection_wrote_is_not_taken_for_what_it_wrote() {
+        for way in WAYS {
+            for mode in MODES {
                 let directory = tempfile::tempdir().expect("temporary directory");
-                let path = directory.path().join("a.sqlite3");
-                let [writer, reader] = [(); 2].map(|()| open_with(&path, vfs, size));
-                let rows = 40;
-                writer
-                    .execute_batch(&format!(
-                        "PRAGMA journal_mode = {mode};
-                         CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB);
-                         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
-                         INSERT INTO t SELECT i, CAST(printf('%.*c', 50000, '0') AS BLOB) FROM n"
-                    ))
-                    .expect("make");
-                // No page of it stays in the cache for the next statement.
-                reader.execute_batch("PRAGMA cache_size = 5").expect("small cache");
-                let is_all = |digit: char| {
-                    let sql = "SELECT count(*) FROM t WHERE x = CAST(printf('%.*c', 50000, ?1) AS BLOB)";
-                    let count: i64 = reader
-                        .query_row(sql, [digit.to_string()], |row| row.get(0))
-                        .expect("scan");
-                    assert_eq!(count, rows, "{mode}: all are {digit}");
-                };
-                let write = |digit: char| {
-                    let sql = "UPDATE t SET x = CAST(printf('%.*c', 50000, ?1) AS BLOB)";
-                    writer.execute(sql, [digit.to_string()]).expect("update");
-                };
-                let mut before = '0';
-                for digit in "123456789123456789".chars() {
-                    if mode == "WAL" {
-                        reader.execute_batch("BEGIN").expect("begin");
-                        is_all(before);
-                        write(digit);
-                        writer
-                            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-                            .expect("fold");
-                        is_all(before);
-                        reader.execute_batch("COMMIT").expect("commit");
-                    } else {
-                        is_all(before);
-                        write(digit);
+                let [writer, reader] = writer_and_reader(&directory.path().join("a.sqlite3"), way, mode);
+                let mut digits = "0123456789".chars().cycle();
+                for id in 1..=ROWS {
+                    let digit = digits.next().expect("it goes round");
+                    if id > 1 {
+                        write(&writer, digit);
                     }
-                    is_all(digit);
-                    before = digit;
+                    assert_eq!(rows_of(&reader, digit, id..=id), 1, "{mode}, row {id}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_sees_the_pages_of_its_own_transaction_while_another_connection_writes_and_folds_the_log() {
+        for way in WAYS {
+            let directory = tempfile::tempdir().expect("temporary directory");
+            let [writer, reader] = writer_and_reader(&directory.path().join("a.sqlite3"), way, "WAL");
+            for digits in ["01", "12", "23", "34", "45"] {
+                let (before, after) = (digits.chars().next().expect("two"), digits.chars().last().expect("two"));
+                reader.execute_batch("BEGIN").expect("begin");
+                assert_eq!(rows_of(&reader, before, 1..=ROWS / 2), ROWS / 2);
+                write(&writer, after);
+                assert_eq!(rows_of(&reader, before, 1..=ROWS), ROWS);
+                reader.execute_batch("COMMIT").expect("commit");
+                assert_eq!(rows_of(&reader, after, 1..=ROWS), ROWS);
             }
         }
     }
