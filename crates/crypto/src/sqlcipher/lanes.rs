@@ -1,18 +1,18 @@
-//! HMAC-SHA512 of several pages at once, a page in each 64-bit lane of AVX-512: a page takes a third of what it takes alone.
+//! HMAC of several pages at once, which takes less time than each alone: SHA-512 in the lanes of AVX-512 a quarter of it, SHA-256 with the
+//! processor's own instructions three quarters (measured on Zen 4).
 //!
 //! It computes what the crate `hmac` computes, which is used on every other processor, for a page alone, and in the tests.
 
-mod compress;
+mod sha256;
+mod sha512;
 
-use sha2::block_api::compress512;
+use sha2::block_api::{compress256, compress512};
 use zeroize::Zeroize;
 
-use self::compress::{BLOCK_BYTES, State};
-pub(super) use self::compress::{LANES, Processor};
+use super::mac::{HashAlgorithm, PageMac};
 use crate::KEY_BYTES;
 
-const MAC_BYTES: usize = 64;
-/// FIPS 180-4 section 5.3.5.
+/// FIPS 180-4 section 5.3.5; the upper halves are SHA-256's (section 5.3.3).
 const INITIAL: [u64; 8] = [
     0x6a09_e667_f3bc_c908,
     0xbb67_ae85_84ca_a73b,
@@ -23,125 +23,195 @@ const INITIAL: [u64; 8] = [
     0x1f83_d9ab_fb41_bd6b,
     0x5be0_cd19_137e_2179,
 ];
-/// A message ends with a byte of 0x80 and its length in 16 bytes (FIPS 180-4 section 5.1.2).
-const PADDING_BYTES: usize = 17;
 
-/// The states of SHA-512 after the inner and the outer pad (RFC 2104 section 4).
-pub(super) struct LaneKey {
-    inner: [u64; 8],
-    outer: [u64; 8],
-    processor: Processor,
+/// The states of a hash after the inner and the outer pad (RFC 2104 section 4).
+pub(super) enum LaneKey {
+    Sha256 {
+        pads: [[u32; 8]; 2],
+        processor: sha256::Processor,
+    },
+    Sha512 {
+        pads: [[u64; 8]; 2],
+        processor: sha512::Processor,
+    },
 }
 
 impl LaneKey {
-    pub(super) fn new(processor: Processor, key: &[u8; KEY_BYTES]) -> Self {
-        Self {
-            inner: padded(key, 0x36),
-            outer: padded(key, 0x5c),
-            processor,
+    /// `None` for a hash and a processor with which a page alone is as fast.
+    pub(super) fn new(algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> Option<Self> {
+        match algorithm {
+            HashAlgorithm::Sha1 => None,
+            HashAlgorithm::Sha256 => sha256::Processor::detect().map(|processor| Self::Sha256 {
+                pads: [0x36, 0x5c].map(|pad| {
+                    let mut state = INITIAL.map(|word| u32::try_from(word >> 32).expect("half of it"));
+                    with_padded(key, pad, |block| compress256(&mut state, &[*block]));
+                    state
+                }),
+                processor,
+            }),
+            HashAlgorithm::Sha512 => sha512::Processor::detect().map(|processor| Self::Sha512 {
+                pads: [0x36, 0x5c].map(|pad| {
+                    let mut state = INITIAL;
+                    with_padded(key, pad, |block| compress512(&mut state, &[*block]));
+                    state
+                }),
+                processor,
+            }),
         }
     }
 
-    /// The HMAC of each page, followed by its number. The pages are of one length.
-    pub(super) fn macs(&self, pages: [&[u8]; LANES], numbers: [[u8; 4]; LANES]) -> [[u8; MAC_BYTES]; LANES] {
-        let [first, ..] = pages;
-        assert!(
-            pages.iter().all(|page| page.len() == first.len()),
-            "pages of one file have one size"
-        );
-        let mut state = State::broadcast(self.processor, &self.inner);
-        let whole = pages.map(|page| page.as_chunks::<BLOCK_BYTES>());
-        let [(blocks, rest), ..] = whole;
-        for index in 0..blocks.len() {
-            state.compress(whole.map(|(blocks, _)| blocks.get(index).expect("as many blocks in each")));
+    /// How many pages are best given at once, and how few at least.
+    pub(super) const fn pages(&self) -> (usize, usize) {
+        match self {
+            Self::Sha256 { .. } => (sha256::LANES, sha256::LANES),
+            // Eight lanes take as long as two pages alone.
+            Self::Sha512 { .. } => (sha512::LANES, 3),
         }
-        // What is left of a page, its number and the padding: one block or two.
-        let message_bytes = first.len() + 4;
-        let ends = if rest.len() + 4 + PADDING_BYTES <= BLOCK_BYTES {
-            1
-        } else {
-            2
-        };
-        let mut last = [[[0; BLOCK_BYTES]; 2]; LANES];
-        for ((last, (_, rest)), number) in last.iter_mut().zip(whole).zip(numbers) {
-            let content = rest.iter().chain(&number).chain(&[0x80]);
-            for (to, from) in last.as_flattened_mut().iter_mut().zip(content) {
-                *to = *from;
+    }
+
+    /// The HMAC of each page, followed by its number: of as many as are best given at once, or of fewer. The pages are of one length.
+    pub(super) fn macs(&self, pages: &[(&[u8], [u8; 4])]) -> Vec<PageMac> {
+        match self {
+            Self::Sha256 {
+                pads: [inner, outer],
+                processor,
+            } => {
+                let states = |pad| sha256::Two::broadcast(*processor, pad);
+                let macs = macs(states(inner), states(outer), in_lanes(pages));
+                macs.into_iter().take(pages.len()).map(PageMac::Sha256).collect()
             }
-            write_length(last.get_mut(ends - 1), message_bytes);
-        }
-        for end in 0..ends {
-            state.compress(last.each_ref().map(|last| last.get(end).expect("two blocks")));
-        }
-        let mut outer = [[0; BLOCK_BYTES]; LANES];
-        for (block, digest) in outer.iter_mut().zip(state.digests()) {
-            let (message, padding) = block.split_at_mut(MAC_BYTES);
-            message.copy_from_slice(&digest);
-            if let Some(byte) = padding.first_mut() {
-                *byte = 0x80;
+            Self::Sha512 {
+                pads: [inner, outer],
+                processor,
+            } => {
+                let states = |pad| sha512::Eight::broadcast(*processor, pad);
+                let macs = macs(states(inner), states(outer), in_lanes(pages));
+                macs.into_iter().take(pages.len()).map(PageMac::Sha512).collect()
             }
-            write_length(Some(block), MAC_BYTES);
         }
-        let mut state = State::broadcast(self.processor, &self.outer);
-        state.compress(outer.each_ref());
-        state.digests()
     }
 }
 
 impl Drop for LaneKey {
     fn drop(&mut self) {
-        self.inner.zeroize();
-        self.outer.zeroize();
+        match self {
+            Self::Sha256 { pads, .. } => pads.zeroize(),
+            Self::Sha512 { pads, .. } => pads.zeroize(),
+        }
     }
 }
 
-/// The length of a message that follows a pad, in bits, at the end of its last block.
-fn write_length(block: Option<&mut [u8; BLOCK_BYTES]>, message_bytes: usize) {
-    let bits = 8 * (BLOCK_BYTES + message_bytes) as u64;
-    if let Some(length) = block.and_then(|block| block.last_chunk_mut()) {
-        *length = bits.to_be_bytes();
-    }
+/// States of a hash, one for each message.
+trait States<const LANES: usize, const BLOCK: usize, const DIGEST: usize> {
+    /// Takes a block of each message.
+    fn compress(&mut self, blocks: [&[u8; BLOCK]; LANES]);
+
+    /// What each state is as bytes.
+    fn digests(&self) -> [[u8; DIGEST]; LANES];
 }
 
-fn padded(key: &[u8; KEY_BYTES], pad: u8) -> [u64; 8] {
-    let mut block = [pad; BLOCK_BYTES];
+/// Lanes that are left over do what the last page's does.
+fn in_lanes<'p, const LANES: usize>(pages: &[(&'p [u8], [u8; 4])]) -> [(&'p [u8], [u8; 4]); LANES] {
+    std::array::from_fn(|lane| *pages.get(lane).or(pages.last()).expect("callers have a page"))
+}
+
+fn macs<const LANES: usize, const BLOCK: usize, const DIGEST: usize, S: States<LANES, BLOCK, DIGEST>>(
+    mut inner: S,
+    mut outer: S,
+    pages: [(&[u8], [u8; 4]); LANES],
+) -> [[u8; DIGEST]; LANES] {
+    let page_bytes = pages.first().map_or(0, |(page, _)| page.len());
+    assert!(
+        pages.iter().all(|(page, _)| page.len() == page_bytes),
+        "pages of one file have one size"
+    );
+    let parts = pages.map(|(page, _)| page.as_chunks::<BLOCK>());
+    for index in 0..page_bytes / BLOCK {
+        inner.compress(parts.map(|(blocks, _)| blocks.get(index).expect("as many blocks in each")));
+    }
+    // What is left of a page, its number and the padding: one block or two.
+    let mut last = [[[0; BLOCK]; 2]; LANES];
+    let mut ends = 0;
+    for ((last, (_, rest)), (_, number)) in last.iter_mut().zip(parts).zip(pages) {
+        ends = pad(last, rest.iter().chain(&number), BLOCK + page_bytes + number.len());
+    }
+    for end in 0..ends {
+        inner.compress(last.each_ref().map(|last| last.get(end).expect("two blocks")));
+    }
+    let mut last = [[[0; BLOCK]; 2]; LANES];
+    for (last, digest) in last.iter_mut().zip(inner.digests()) {
+        pad(last, &digest, BLOCK + DIGEST);
+    }
+    outer.compress(last.each_ref().map(|[block, _]| block));
+    outer.digests()
+}
+
+/// Ends a message of so many bytes, of which `rest` is still to be hashed, and says how many blocks that takes: a byte of 0x80, zeros, and the
+/// length in bits, big endian, in an eighth of a block (FIPS 180-4 section 5.1).
+fn pad<'b, const BLOCK: usize>(
+    blocks: &mut [[u8; BLOCK]; 2],
+    rest: impl IntoIterator<Item = &'b u8>,
+    message_bytes: usize,
+) -> usize {
+    let mut used = 0;
+    for (to, from) in blocks
+        .as_flattened_mut()
+        .iter_mut()
+        .zip(rest.into_iter().chain(&[0x80]))
+    {
+        *to = *from;
+        used += 1;
+    }
+    let ends = (used + BLOCK / 8).div_ceil(BLOCK);
+    let end = blocks.as_flattened_mut().get_mut(..ends * BLOCK);
+    if let Some(length) = end.and_then(|blocks| blocks.last_chunk_mut()) {
+        *length = (8 * message_bytes as u64).to_be_bytes();
+    }
+    ends
+}
+
+fn with_padded<const BLOCK: usize>(key: &[u8; KEY_BYTES], pad: u8, take: impl FnOnce(&[u8; BLOCK])) {
+    let mut block = [pad; BLOCK];
     for (byte, key) in block.iter_mut().zip(key) {
         *byte ^= key;
     }
-    let mut state = INITIAL;
-    compress512(&mut state, &[block]);
+    take(&block);
     block.zeroize();
-    state
 }
 
 #[cfg(test)]
 mod tests {
-    use hmac::{Hmac, KeyInit, Mac};
-    use sha2::Sha512;
-
     use super::*;
     use crate::random;
+    use crate::sqlcipher::mac::MacKey;
 
     #[test]
     fn every_lane_has_the_mac_that_its_page_has_alone_at_every_length_around_a_block_and_a_page() {
-        let Some(processor) = Processor::detect() else { return };
-        for length in (0..300).chain(3990..4100) {
-            let (mut key, mut pages) = ([0; KEY_BYTES], vec![vec![0; length]; LANES]);
+        for algorithm in [HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+            let mut key = [0; KEY_BYTES];
             random::fill(&mut key).expect("randomness");
-            for page in &mut pages {
-                random::fill(page).expect("randomness");
-            }
-            let numbers = std::array::from_fn(|lane| [u8::try_from(lane).expect("eight"), 0xff, 0, 0x80]);
-            let pages: [&[u8]; LANES] = std::array::from_fn(|lane| pages[lane].as_slice());
-            let macs = LaneKey::new(processor, &key).macs(pages, numbers);
-            for lane in 0..LANES {
-                let alone = Hmac::<Sha512>::new_from_slice(&key).expect("a key of any length");
-                let alone = alone
-                    .chain_update(pages[lane])
-                    .chain_update(numbers[lane])
-                    .finalize()
-                    .into_bytes();
-                assert_eq!(macs[lane], alone[..], "{length} bytes, lane {lane}");
+            let Some(lanes) = LaneKey::new(algorithm, &key) else {
+                continue;
+            };
+            let alone = MacKey::new(algorithm, &key);
+            for length in (0..300).chain(3990..4100) {
+                let (most, _) = lanes.pages();
+                let mut pages = vec![vec![0; length]; 1 + length % most];
+                for page in &mut pages {
+                    random::fill(page).expect("randomness");
+                }
+                let pages: Vec<_> = (0_u32..)
+                    .zip(&pages)
+                    .map(|(lane, page)| (page.as_slice(), lane.wrapping_mul(0x8001_0203).to_le_bytes()))
+                    .collect();
+                let macs = lanes.macs(&pages);
+                assert_eq!(macs.len(), pages.len());
+                for (mac, (page, number)) in macs.iter().zip(&pages) {
+                    assert!(
+                        mac.matches(alone.mac(page, number).as_bytes()),
+                        "{algorithm:?}, {length} bytes"
+                    );
+                }
             }
         }
     }

@@ -4,17 +4,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::ahead::PagesAhead;
 #[cfg(target_arch = "x86_64")]
-use super::lanes::{LANES, LaneKey, Processor};
+use super::lanes::LaneKey;
 use super::mac::{HashAlgorithm, MacKey, PageMac};
 use super::memo::Memo;
 use crate::{KEY_BYTES, LockedBox};
 
 /// What is alive, to be found again by whoever comes with the same key.
 static ALIVE: Mutex<Vec<Weak<SharedMac>>> = Mutex::new(Vec::new());
-
-/// Eight lanes take as long as two pages alone.
-#[cfg(target_arch = "x86_64")]
-const FEWEST_IN_LANES: usize = 3;
 
 /// A key under which pages are authenticated, and the pages that were.
 pub(super) struct SharedMac {
@@ -45,9 +41,7 @@ impl SharedMac {
         Self {
             key: LockedBox::new(MacKey::new(algorithm, key)),
             #[cfg(target_arch = "x86_64")]
-            lanes: Processor::detect()
-                .filter(|_| algorithm == HashAlgorithm::Sha512)
-                .map(|processor| LockedBox::new(LaneKey::new(processor, key))),
+            lanes: LaneKey::new(algorithm, key).map(LockedBox::new),
             memo,
         }
     }
@@ -125,18 +119,14 @@ impl SharedMac {
             .map(|(number, sealed)| (number, sealed, memo.tag(number, sealed)))
             .filter(|(number, _, tag)| !memo.knows(*number, tag))
             .collect();
-        for pages in unknown.chunks(LANES) {
-            if pages.len() < FEWEST_IN_LANES {
-                return;
-            }
-            // Lanes that are left over do what the last page's does.
-            let in_lane = |lane: usize| pages.get(lane).or(pages.last()).expect("there is a page");
-            let macs = lanes.macs(
-                std::array::from_fn(|lane| self.split(in_lane(lane).1).0),
-                std::array::from_fn(|lane| in_lane(lane).0),
-            );
-            for (&(number, sealed, tag), mac) in pages.iter().zip(macs) {
-                if PageMac::Sha512(mac).matches(self.split(sealed).1) {
+        let (most, fewest) = lanes.pages();
+        for pages in unknown.chunks(most).filter(|pages| pages.len() >= fewest) {
+            let covered: Vec<_> = pages
+                .iter()
+                .map(|(number, sealed, _)| (self.split(sealed).0, *number))
+                .collect();
+            for (&(number, sealed, tag), mac) in pages.iter().zip(lanes.macs(&covered)) {
+                if mac.matches(self.split(sealed).1) {
                     memo.remember(number, tag);
                 }
             }

@@ -1,4 +1,4 @@
-//! The compression function of SHA-512 (FIPS 180-4 section 6.4), eight at once.
+//! SHA-512's compression function (FIPS 180-4 section 6.4), eight at once: a message in each 64-bit lane of AVX-512.
 
 #![allow(
     unsafe_code,
@@ -8,9 +8,12 @@
 #[allow(clippy::wildcard_imports, reason = "the names say where they are from")]
 use std::arch::x86_64::*;
 
+use super::States;
+
 /// Messages that are hashed at once.
-pub(crate) const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 pub(super) const BLOCK_BYTES: usize = 128;
+pub(super) const DIGEST_BYTES: usize = 64;
 const ROUNDS_A_BLOCK: usize = 16;
 
 /// FIPS 180-4 section 4.2.3.
@@ -109,38 +112,38 @@ const CONSTANTS: [[u64; ROUNDS_A_BLOCK]; 5] = [
 
 /// A processor that has the instructions. Whoever holds one may call what needs them.
 #[derive(Clone, Copy)]
-pub(crate) struct Processor(());
+pub(in crate::sqlcipher) struct Processor(());
 
 impl Processor {
     /// `None` on a processor that lacks one of them.
-    pub(crate) fn detect() -> Option<Self> {
+    pub(super) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(Self(()))
     }
 }
 
 /// Eight states: a register for each word, a lane for each message.
-pub(super) struct State {
+pub(super) struct Eight {
     words: [__m512i; 8],
     processor: Processor,
 }
 
-impl State {
+impl Eight {
     /// The same state for each message.
     pub(super) fn broadcast(processor: Processor, words: &[u64; 8]) -> Self {
         // SAFETY: a `Processor` exists only where the instructions do.
         let words = words.map(|word| unsafe { _mm512_set1_epi64(word.cast_signed()) });
         Self { words, processor }
     }
+}
 
-    /// Takes a block of each message.
-    pub(super) fn compress(&mut self, blocks: [&[u8; BLOCK_BYTES]; LANES]) {
+impl States<LANES, BLOCK_BYTES, DIGEST_BYTES> for Eight {
+    fn compress(&mut self, blocks: [&[u8; BLOCK_BYTES]; LANES]) {
         let Processor(()) = self.processor;
         // SAFETY: a `Processor` exists only where the instructions do.
         unsafe { compress(&mut self.words, blocks) };
     }
 
-    /// What each state is as bytes.
-    pub(super) fn digests(&self) -> [[u8; 64]; LANES] {
+    fn digests(&self) -> [[u8; DIGEST_BYTES]; LANES] {
         let Processor(()) = self.processor;
         // SAFETY: a `Processor` exists only where the instructions do.
         unsafe { digests(self.words) }
@@ -148,8 +151,8 @@ impl State {
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn digests(words: [__m512i; 8]) -> [[u8; 64]; LANES] {
-    let mut digests = [[0; 64]; LANES];
+fn digests(words: [__m512i; 8]) -> [[u8; DIGEST_BYTES]; LANES] {
+    let mut digests = [[0; DIGEST_BYTES]; LANES];
     for (digest, message) in digests.iter_mut().zip(transpose(words)) {
         // SAFETY: `digest` is 64 bytes that may be written; the instruction asks for no alignment.
         unsafe { _mm512_storeu_si512(digest.as_mut_ptr().cast(), swap_bytes(message)) };
