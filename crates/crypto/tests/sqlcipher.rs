@@ -9,8 +9,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use nimbus_crypto::random;
 use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, PageMac, PagesAhead, pbkdf2};
+use nimbus_crypto::{FileId, LockedBytes, SqlcipherKey, random};
 use nimbus_test_support::Rng;
 use ring::{hmac, pbkdf2 as oracle};
 
@@ -287,6 +287,54 @@ fn pages_that_are_read_ahead_have_the_mac_that_ring_says_when_they_are_read() {
         }
     }
     assert!(asked_for < 1_000, "{asked_for} of 2,000 pages were not known");
+}
+
+#[test]
+fn the_pages_of_a_piece_that_are_not_authentic_are_those_that_are_not_one_by_one() {
+    let mut rng = Rng::new(22);
+    let (mut raw, salt) = (LockedBytes::zeroed(), [7; 16]);
+    random::fill(raw.expose_secret_mut()).expect("randomness");
+    // SQLCipher design, "Page level".
+    let (mut mac_key, rounds) = ([0; 32], iterations(2));
+    let mac_salt = salt.map(|byte| byte ^ 0x3a);
+    pbkdf2(
+        HashAlgorithm::Sha512,
+        raw.expose_secret(),
+        &mac_salt,
+        rounds,
+        &mut mac_key,
+    );
+    for algorithm in [HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+        let pages = SqlcipherKey::given(&raw, FileId(salt)).file_pages(algorithm);
+        let mac_key = hmac::Key::new(of_ring(algorithm), &mac_key);
+        for (count, first) in (0..40).flat_map(|count| [(count, 1_u32), (count, 2), (count, 90_000)]) {
+            let mut piece = random_bytes(count * 4096 + 100);
+            for (number, page) in (first..).zip(piece.chunks_exact_mut(4096)) {
+                if rng.index(3) == 0 {
+                    continue;
+                }
+                let (covered, mac) = page.split_at_mut(4096 - algorithm.output_bytes());
+                let covered = if number == 1 {
+                    covered[..16].copy_from_slice(&salt);
+                    &covered[16..]
+                } else {
+                    covered
+                };
+                mac.copy_from_slice(hmac::sign(&mac_key, &[covered, &number.to_le_bytes()].concat()).as_ref());
+            }
+            let one_by_one: Vec<u32> = (first..)
+                .zip(piece.chunks_exact(4096))
+                .filter(|(number, page)| !pages.is_authentic(*number, page))
+                .map(|(number, _)| number)
+                .collect();
+            assert!(count < 30 || (1..count).contains(&one_by_one.len()), "some and not all");
+            assert_eq!(
+                pages.not_authentic(first, 4096, &piece),
+                one_by_one,
+                "{count} from {first}"
+            );
+        }
+    }
 }
 
 /// RFC 6070 (SHA-1) and RFC 7914 section 11 (SHA-256).

@@ -150,13 +150,13 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, out: *mut c_void, count:
                 let method = (*own.system).xFileSize?;
                 (method(file, &raw mut size) == ffi::SQLITE_OK).then(|| u64::try_from(size).ok())?
             };
-            let fill = |offset: u64, bytes: &mut [u8]| {
+            let read_into = |offset: u64, bytes: &mut [u8]| {
                 let (Ok(count), Ok(at)) = (c_int::try_from(bytes.len()), i64::try_from(offset)) else {
                     return false;
                 };
                 method(file, bytes.as_mut_ptr().cast(), count, at) == ffi::SQLITE_OK
             };
-            if let Some(page) = ahead.page(offset, length, size, fill) {
+            if let Some(page) = ahead.page(offset, length, size, read_into) {
                 slice::from_raw_parts_mut(out.cast::<u8>(), length).copy_from_slice(page);
                 return ffi::SQLITE_OK;
             }

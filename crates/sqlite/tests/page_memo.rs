@@ -57,7 +57,7 @@ fn a_known_page_with_one_bit_changed_or_in_the_place_of_another_is_an_error() {
                 is_refused(&format!("{what} of page {}", page + 1), &|bytes| bytes[at] ^= 0x80);
             }
             is_refused("another page", &|bytes| {
-                bytes.copy_within(start - PAGE_BYTES..start, start)
+                bytes.copy_within(start - PAGE_BYTES..start, start);
             });
         }
         fs::write(&damaged.path, &whole).expect("write");

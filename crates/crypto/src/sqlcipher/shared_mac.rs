@@ -38,10 +38,11 @@ impl SharedMac {
     }
 
     fn new(algorithm: HashAlgorithm, key: &[u8; KEY_BYTES], memo: OnceLock<Option<Memo>>) -> Self {
+        let key = LockedBox::new(MacKey::new(algorithm, key));
         Self {
-            key: LockedBox::new(MacKey::new(algorithm, key)),
             #[cfg(target_arch = "x86_64")]
-            lanes: LaneKey::new(algorithm, key).map(LockedBox::new),
+            lanes: key.lanes(),
+            key,
             memo,
         }
     }

@@ -85,6 +85,7 @@ impl States<LANES, BLOCK_BYTES, DIGEST_BYTES> for Two {
 
 /// The states as the instructions have them: the words a, b, e, f in one register and c, d, g, h in the other, the first one highest.
 #[target_feature(enable = "sha,sse4.1,ssse3")]
+#[allow(clippy::many_single_char_names, reason = "the names of FIPS 180-4")]
 fn compress(states: &mut [[u32; 8]; LANES], blocks: [&[u8; BLOCK_BYTES]; LANES]) {
     let before = states.map(|[a, b, c, d, e, f, g, h]| {
         let [abef, cdgh] = [[a, b, e, f], [c, d, g, h]];

@@ -146,14 +146,14 @@ impl States<LANES, BLOCK_BYTES, DIGEST_BYTES> for Eight {
     fn digests(&self) -> [[u8; DIGEST_BYTES]; LANES] {
         let Processor(()) = self.processor;
         // SAFETY: a `Processor` exists only where the instructions do.
-        unsafe { digests(self.words) }
+        unsafe { digests(&self.words) }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn digests(words: [__m512i; 8]) -> [[u8; DIGEST_BYTES]; LANES] {
+fn digests(words: &[__m512i; 8]) -> [[u8; DIGEST_BYTES]; LANES] {
     let mut digests = [[0; DIGEST_BYTES]; LANES];
-    for (digest, message) in digests.iter_mut().zip(transpose(words)) {
+    for (digest, message) in digests.iter_mut().zip(transpose(*words)) {
         // SAFETY: `digest` is 64 bytes that may be written; the instruction asks for no alignment.
         unsafe { _mm512_storeu_si512(digest.as_mut_ptr().cast(), swap_bytes(message)) };
     }
@@ -207,6 +207,7 @@ fn expand(schedule: &mut [__m512i; ROUNDS_A_BLOCK]) {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
+#[allow(clippy::many_single_char_names, reason = "the names of FIPS 180-4")]
 fn round([a, b, c, d, e, f, g, h]: [__m512i; 8], word_and_constant: __m512i) -> [__m512i; 8] {
     let sum_1 = xor(
         _mm512_ror_epi64::<14>(e),
