@@ -118,6 +118,8 @@ fn settle(job: &CopyJob) -> Result<String, StoreError> {
 }
 
 fn copy_settled(job: &CopyJob, encoding: &str, watch: &Arc<Watch>) -> Result<(), StoreError> {
+    // The pages that are written are not authenticated once more when they are read back as they were written.
+    let _known_pages = job.target_encryption.as_ref().map(|target| target.file_pages());
     let mut connection = connect(job, encoding).map_err(|error| of_copy(error, job))?;
     let source_bytes = length_of(&job.source);
     let target = job.target.clone();

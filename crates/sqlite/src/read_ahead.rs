@@ -281,7 +281,7 @@ mod tests {
         let found = (1..100).find(|&page| file.asked(&mut ahead, page));
         assert!(found.is_some());
         let left = take().expect("a window was read");
-        assert_eq!(left.bytes.len(), FIRST_WINDOW_PAGES as usize * PAGE_BYTES);
+        assert_eq!(left.bytes.len() as u64, FIRST_WINDOW_PAGES * PAGE_BYTES as u64);
         assert_eq!(left.bytes[..PAGE_BYTES], file.content(u64::from(left.first) - 1));
         assert!(take().is_none());
     }

@@ -1,9 +1,12 @@
 //! The pages of one file as they lie on the disk, for whoever reads them past SQLite: in a log, in a journal.
 
+use std::sync::Arc;
+
 use super::cipher::CipherKey;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::LaneKey;
-use super::mac::{HashAlgorithm, MacKey};
+use super::mac::HashAlgorithm;
+use super::shared_mac::SharedMac;
 use super::{BLOCK_BYTES, pbkdf2};
 use crate::{FileId, KEY_BYTES, LockedBox, LockedBytes};
 
@@ -17,9 +20,12 @@ const MAC_KEY_ROUNDS: std::num::NonZeroU32 = std::num::NonZeroU32::new(2).expect
 ///
 /// A page ends with its IV and the MAC of ciphertext, IV and page number (little endian). The first page begins with the
 /// file's salt in the clear, which the MAC does not cover.
+///
+/// Every page given to it is authenticated anew. But as long as it lives, what connections to the file know of pages that they read or
+/// wrote lives too ([`crate::sqlcipher::PageCrypto`]).
 pub struct FilePages {
     algorithm: HashAlgorithm,
-    mac: LockedBox<MacKey>,
+    mac: Arc<SharedMac>,
     cipher: LockedBox<CipherKey>,
     salt: FileId,
 }
@@ -38,7 +44,7 @@ impl FilePages {
         );
         Self {
             algorithm,
-            mac: LockedBox::new(MacKey::new(algorithm, mac_key.expose_secret())),
+            mac: SharedMac::of(algorithm, mac_key.expose_secret()),
             cipher: LockedBox::new(CipherKey::new(key)),
             salt,
         }
@@ -70,7 +76,7 @@ impl FilePages {
         judge(alone);
         #[cfg(target_arch = "x86_64")]
         let (others, several) = match self.mac.lanes() {
-            Some(lanes) => self.not_authentic_at_once(&lanes, others),
+            Some(lanes) => self.not_authentic_at_once(lanes, others),
             None => (others, Vec::new()),
         };
         judge(others);
