@@ -20,6 +20,7 @@ use crate::condition::Condition;
 use crate::defaults;
 use crate::error::StoreError;
 use crate::log::{Fold, Log};
+use crate::main_file::{self, Knowing};
 use crate::options::{Encryption, Mode, OpenOptions};
 use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
@@ -82,6 +83,11 @@ impl Connection {
         let mark = tamper::mark();
         let authorizer = Authorizer::default();
         let mut inner = open_handle(options).map_err(|error| StoreError::from_sqlite(error, 0, path))?;
+        let knowing = Knowing {
+            size: false,
+            pages_ahead: options.encryption.is_some(),
+        };
+        main_file::know(&inner, c"main", knowing);
         if let (Some(encryption), Opening::First) = (&options.encryption, opening) {
             let frames = SideFiles::of(&inner).admit(&inner, &encryption.file_pages())?;
             condition.log_frames().store(frames, Ordering::Relaxed);

@@ -36,7 +36,7 @@
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
 //! | `open_files` | no file is open exclusively and otherwise at once in this process        |
-//! | `own_size`   | the size of a file that belongs to this process                          |
+//! | `main_file`  | what is known of a data file while it is open: its size, the pages that come next |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -61,13 +61,14 @@ mod library_pool;
 mod library_rekey;
 mod linkage;
 mod log;
+mod main_file;
 mod meter;
 mod open_files;
 mod options;
-mod own_size;
 mod provider;
 mod queue;
 mod raw_file;
+mod read_ahead;
 mod rekey;
 mod secret_memory;
 mod side_files;

@@ -21,8 +21,8 @@ use crate::error::StoreError;
 use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
 use crate::library_rekey::{first_page_lost, rewrite};
+use crate::main_file::{self, Knowing};
 use crate::options::{Encryption, Mode, Profile};
-use crate::own_size;
 use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
 use crate::tamper::{self, Mark};
@@ -167,8 +167,12 @@ impl LibraryConnection {
             if inner.is_readonly("main").map_err(LibraryError::from_sqlite)? {
                 return Err(LibraryError::not_exclusive(options.path));
             }
-            own_size::keep(&inner);
         }
+        let knowing = Knowing {
+            size: options.exclusive,
+            pages_ahead: options.key.is_some(),
+        };
+        main_file::know(&inner, c"main", knowing);
         let mut connection = Self {
             inner,
             key: options.key.clone(),
