@@ -8,7 +8,7 @@ use napi::sys;
 use nimbus_sqlite::{LibraryConnection, LibraryError, LibraryPool, PageMark};
 
 use super::backup::Backup;
-use super::handles::Handles;
+use crate::boundary::Handles;
 
 #[expect(
     clippy::struct_excessive_bools,
