@@ -2,6 +2,7 @@
 //!
 //! Requests carry ids; finished ones come back in batches to one callback.
 
+mod tables;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,6 +4,7 @@
 //! answers many. Reads run on whatever thread asks, on a [`View`] of the last commit that they share until the next one.
 //! A failure of the disk is final: everything later fails until the file is opened again.
 
+mod reader;
 mod shared;
 mod verification;
 mod views;
@@ -16,6 +17,7 @@ use std::sync::mpsc::{self, RecvError};
 use nimbus_disk::FileLock;
 use nimbus_threads::{exit, pool};
 
+pub use self::reader::TableReader;
 use self::shared::{Known, Shared, failed, lock};
 pub(super) use self::verification::Suspicion;
 pub use self::verification::Verification;
@@ -77,7 +79,12 @@ impl Store {
     /// # Errors
     /// [`EngineError::Closed`], [`EngineError::Engaged`] during a check or a compaction, [`EngineError::NeedsReopen`].
     pub fn view(&self) -> Result<Arc<View>, EngineError> {
-        self.shared.view()
+        self.shared.view().map(|(_number, view)| view)
+    }
+
+    /// Reads one table as of the last commit, again and again.
+    pub fn reader(&self, table: &str) -> TableReader {
+        TableReader::new(&self.shared, table)
     }
 
     /// Reads a range on a native thread.

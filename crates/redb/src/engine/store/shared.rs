@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) queue: Mutex<Queue<Job>>,
     /// `None` once it is closed, or a defect made it unusable.
     database: RwLock<Option<Database>>,
-    views: Views,
+    pub(super) views: Views,
     pub(super) facts: Mutex<Known>,
     /// Given back when the store closes.
     reservation: Mutex<Option<Reservation>>,
@@ -50,8 +50,8 @@ impl Shared {
         }
     }
 
-    /// The last commit.
-    pub(super) fn view(&self) -> Result<Arc<View>, EngineError> {
+    /// The last commit, and its number among the views.
+    pub(super) fn view(&self) -> Result<(u64, Arc<View>), EngineError> {
         self.views.last(|| {
             if lock(&self.queue).is_closed() {
                 return Err(self.closed());
