@@ -126,7 +126,7 @@ class Iteration<T> implements IterableIterator<T, undefined> {
 }
 
 /** For the helpers that newer versions of Node have for every iterator. */
-Object.setPrototypeOf(Iteration.prototype, Object.getPrototypeOf(Object.getPrototypeOf([].values())))
+Reflect.setPrototypeOf(Iteration.prototype, Reflect.getPrototypeOf(Reflect.getPrototypeOf([].values()) ?? {}))
 
 /** A first batch is small, since many a range is cut short; later ones are as large as keeps memory low. */
 const FIRST_BATCH = 64
