@@ -8,8 +8,8 @@ use napi::sys;
 use nimbus_sqlite::{LibraryConnection, LibraryError, LibraryPool, PageMark};
 
 use super::backup::Backup;
-use super::handles::Handles;
 use super::slab::Slab;
+use crate::boundary::Handles;
 
 #[expect(
     clippy::struct_excessive_bools,
