@@ -20,10 +20,11 @@ use nimbus_threads::Watch;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::connection::{apply_key, key, prepare_file};
 use crate::defaults;
 use crate::digest::Contents;
 use crate::error::StoreError;
+use crate::keying::{apply_key, key};
+use crate::opening::prepare_file;
 use crate::options::{Encryption, Mode, OpenOptions, Profile};
 use crate::tamper;
 use crate::watched::{self, PagesRead, Watched};

@@ -8,7 +8,9 @@
 //! | `provider`   | the C interface through which SQLCipher asks for crypto (all the FFI)    |
 //! | `secret_memory` | SQLCipher's memory for keys, kept out of core dumps                      |
 //! | `tamper`     | the count of pages that did not authenticate                             |
-//! | `connection` | opening and keying a file, running checked statements                    |
+//! | `connection` | running checked statements                                               |
+//! | `opening`    | the file as it must be, and a store's settings                           |
+//! | `keying`     | the key of a connection, and the format of its pages                     |
 //! | `side_files` | the log and the journal beside an encrypted file, before SQLite uses them   |
 //! | `frames`     | a write-ahead log, read and authenticated as SQLite's recovery would      |
 //! | `journal`    | a rollback journal, likewise                                             |
@@ -52,6 +54,7 @@ mod error;
 mod exit;
 mod frames;
 mod journal;
+mod keying;
 mod library;
 mod library_authorizer;
 mod library_beside;
@@ -63,6 +66,7 @@ mod linkage;
 mod log;
 mod meter;
 mod open_files;
+mod opening;
 mod options;
 mod own_size;
 mod provider;

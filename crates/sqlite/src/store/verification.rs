@@ -21,10 +21,11 @@ use nimbus_threads::{Pace, Watch, exit};
 
 use super::{EXIT_POLL, Shared, Store, lock};
 use crate::batch;
-use crate::connection::{Connection, open_handle};
+use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::frames::{self, Verdict};
 use crate::journal::{LOCK_PAGE, database_pages_of};
+use crate::opening::open_handle;
 use crate::queue::Job;
 use crate::raw_file::RawFile;
 use crate::verify::Verified;
