@@ -38,7 +38,7 @@
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
 //! | `open_files` | no file is open exclusively and otherwise at once in this process        |
-//! | `own_size`   | the size of a file that belongs to this process                          |
+//! | `kept_size`  | the size of a file, kept while its log is empty                          |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -54,6 +54,7 @@ mod error;
 mod exit;
 mod frames;
 mod journal;
+mod kept_size;
 mod keying;
 mod library;
 mod library_authorizer;
@@ -68,7 +69,6 @@ mod meter;
 mod open_files;
 mod opening;
 mod options;
-mod own_size;
 mod provider;
 mod queue;
 mod raw_file;

@@ -16,13 +16,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::AuthContext;
 
 use crate::error::StoreError;
+use crate::kept_size;
 use crate::keying::{apply_key, apply_raw_key};
 use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
 use crate::library_rekey::{first_page_lost, rewrite};
 use crate::opening::{CREATE_SETTINGS, prepare_file};
 use crate::options::{Encryption, Mode, Profile};
-use crate::own_size;
 use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
 use crate::tamper::{self, Mark};
@@ -163,8 +163,8 @@ impl LibraryConnection {
             if inner.is_readonly("main").map_err(LibraryError::from_sqlite)? {
                 return Err(LibraryError::not_exclusive(options.path));
             }
-            own_size::keep(&inner);
         }
+        kept_size::keep(&inner);
         let mut connection = Self {
             inner,
             key: options.key.clone(),
