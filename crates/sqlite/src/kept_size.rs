@@ -324,11 +324,9 @@ mod tests {
             connection.cache_flush().expect("flush");
             let (file, methods) = file_of(&connection).expect("file");
             let mut size = 0;
+            let ask = methods.xFileSize.expect("method");
             // SAFETY: the method is that of this open file.
-            assert_eq!(
-                unsafe { methods.xFileSize.expect("method")(file, &raw mut size) },
-                ffi::SQLITE_OK
-            );
+            assert_eq!(unsafe { ask(file, &raw mut size) }, ffi::SQLITE_OK);
             assert_eq!((Some(size), kept(&connection)), (length(&path), None));
         }
     }

@@ -38,6 +38,7 @@
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
 //! | `open_files` | no file is open exclusively and otherwise at once in this process        |
+//! | `late_log`   | a write-ahead log that is made when it is first written                  |
 //! | `kept_size`  | the size of a file, kept while its log is empty                          |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
@@ -56,6 +57,7 @@ mod frames;
 mod journal;
 mod kept_size;
 mod keying;
+mod late_log;
 mod library;
 mod library_authorizer;
 mod library_beside;

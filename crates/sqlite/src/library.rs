@@ -21,6 +21,7 @@ use crate::keying::{apply_key, apply_raw_key};
 use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
 use crate::library_rekey::{first_page_lost, rewrite};
+use crate::open_files::LATE_LOG;
 use crate::opening::{CREATE_SETTINGS, prepare_file};
 use crate::options::{Encryption, Mode, Profile};
 use crate::raw_file::RawFile;
@@ -153,7 +154,7 @@ impl LibraryConnection {
         };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let inner = if options.exclusive {
-            rusqlite::Connection::open_with_flags_and_vfs(options.path, flags, c"unix-excl")
+            rusqlite::Connection::open_with_flags_and_vfs(options.path, flags, LATE_LOG)
         } else {
             rusqlite::Connection::open_with_flags(options.path, flags)
         }
