@@ -100,8 +100,11 @@ export const library = addon.sqliteLibrary() as unknown as LibraryFunctions
 export function callable<Class extends new (...values: never[]) => object>(
   target: Class,
 ): Class & ((...values: ConstructorParameters<Class>) => InstanceType<Class>) {
-  const proxy = new Proxy(target, {
+  const proxy: Class = new Proxy(target, {
     apply: (constructed, _this, values: ConstructorParameters<Class>) => new constructed(...values),
+    // Were the proxy itself the target of `new`, V8 would give each object a hidden class of its own, and each use of it be slow.
+    construct: (constructed, values, newTarget) =>
+      Reflect.construct(constructed, values, newTarget === proxy ? constructed : newTarget) as object,
   })
   Object.defineProperty(target.prototype, 'constructor', { value: proxy, writable: true, configurable: true })
   return proxy as Class & ((...values: ConstructorParameters<Class>) => InstanceType<Class>)

@@ -19,10 +19,10 @@ export interface RowCode {
  * they are put together from closures.
  */
 export function compileObjects(paths: readonly (readonly string[])[]): RowCode {
-  const literal = literalOf(paths)
-  const shape = `${paths.length} ${literal}`
-  const known = compiled.get(shape)
+  const names = JSON.stringify(paths)
+  const known = compiled.get(names)
   if (known !== undefined) return known
+  const literal = literalOf(paths)
   const code = compile(paths.length, (at) =>
     literal.replace(/@(\d+)@/g, (_, column: string) => at(Number(column))),
   ) ?? {
@@ -33,11 +33,11 @@ export function compileObjects(paths: readonly (readonly string[])[]): RowCode {
     reader: (row) => (isLeft(row) ? assembled(paths, leftValues(row, paths.length), 0) : row),
   }
   if (compiled.size === MOST_COMPILED) compiled.clear()
-  compiled.set(shape, code)
+  compiled.set(names, code)
   return code
 }
 
-/** By their literal: to compile one takes longer than most statements, and a program opens the same files and asks the same of them. */
+/** By their names: to compile one takes longer than most statements, and a program opens the same files and asks the same of them. */
 const compiled = new Map<string, RowCode>()
 const MOST_COMPILED = 1000
 

@@ -20,11 +20,12 @@ use nimbus_threads::Watch;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::connection::{apply_key, key, prepare_file};
 use crate::defaults;
 use crate::digest::Contents;
 use crate::error::StoreError;
-use crate::main_file::{self, Knowing};
+use crate::keying::{apply_key, key};
+use crate::main_file;
+use crate::opening::prepare_file;
 use crate::options::{Encryption, Mode, OpenOptions, Profile};
 use crate::tamper;
 use crate::watched::{self, PagesRead, Watched};
@@ -40,10 +41,7 @@ const PAGE_BYTES: u64 = 4096;
 const RESERVED_BYTES: i32 = 80;
 
 /// The source is read in the order of its tables, and the copy in the order of its pages.
-const PAGES_AHEAD: Knowing = Knowing {
-    size: false,
-    pages_ahead: true,
-};
+const PAGES_AHEAD: bool = true;
 
 /// Which file is copied where.
 pub struct CopyJob {

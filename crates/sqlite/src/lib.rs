@@ -8,7 +8,9 @@
 //! | `provider`   | the C interface through which SQLCipher asks for crypto (all the FFI)    |
 //! | `secret_memory` | SQLCipher's memory for keys, kept out of core dumps                      |
 //! | `tamper`     | the count of pages that did not authenticate                             |
-//! | `connection` | opening and keying a file, running checked statements                    |
+//! | `connection` | running checked statements                                               |
+//! | `opening`    | the file as it must be, and a store's settings                           |
+//! | `keying`     | the key of a connection, and the format of its pages                     |
 //! | `side_files` | the log and the journal beside an encrypted file, before SQLite uses them   |
 //! | `frames`     | a write-ahead log, read and authenticated as SQLite's recovery would      |
 //! | `journal`    | a rollback journal, likewise                                             |
@@ -37,6 +39,7 @@
 //! | `library_rekey` | another raw key for a file of the library                            |
 //! | `open_files` | no file is open exclusively and otherwise at once in this process        |
 //! | `main_file`  | what is known of a data file while it is open: its size, the pages that come next |
+//! | `late_log`   | a write-ahead log that is made when it is first written                  |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -52,6 +55,8 @@ mod error;
 mod exit;
 mod frames;
 mod journal;
+mod keying;
+mod late_log;
 mod library;
 mod library_authorizer;
 mod library_beside;
@@ -64,6 +69,7 @@ mod log;
 mod main_file;
 mod meter;
 mod open_files;
+mod opening;
 mod options;
 mod provider;
 mod queue;

@@ -1,12 +1,26 @@
 //! What a connection knows of its data file while it is open: stands before the file's methods.
 //!
-//! **Its size**, if the file belongs to this process. While a write-ahead log has no commit, SQLite asks the system for the size of the
-//! data file at the beginning of every read transaction (`pagerPagecount`): half the time of a point read (measured). With the
-//! VFS `unix-excl` nobody outside this process can change it, so what was answered holds until something is written.
+//! **Its size.** While a write-ahead log has had no commit, SQLite asks the system for the size of the data file at the beginning of every
+//! read transaction (`pagerPagecount`): a third of the system calls of a point read, half of them where the file belongs to this
+//! process. It is kept for as long as the header of the wal-index is what it was, and names no frame and no size.
 //!
-//! Other connections of this process, all of `unix-excl` too (see `open_files`), may write the file too, through descriptors of
-//! their own. With a log, only a checkpoint does, and then the log has had a commit, whose size is the one that SQLite takes from
-//! there on. Without a log, SQLite locks the file anew for each transaction, and a lock ends what is kept here.
+//! Why that is right ("WAL-mode File Format", section 2; names are of `wal.c`):
+//!
+//! - With a log, the data file is written by a checkpoint alone, and that only copies frames that the header has
+//!   (`nBackfill < mxFrame`): with `mxFrame` 0 nobody changes the file, whatever process, and whatever mode of checkpoint. It is
+//!   also shortened by a checkpoint alone. A commit makes the header another before its frames may be copied.
+//! - The header becomes one without frames and size again only by recovery from a log that holds no commit (`walIndexRecover`), which
+//!   excludes checkpoints. Were it then, byte for byte, what it was before commits that are in the file now, SQLite's own cache
+//!   would be wrong already: an equal header is what it keeps its pages for, the first one with the size of the database
+//!   among them (`walIndexTryHdr`, `pagerBeginReadTransaction`). The size is part of what the header stands for.
+//! - The header is in two copies, written in one order and read in the other; here it is taken only if both are equal. It is read
+//!   before the system is asked and again afterwards, and the size is kept only if nothing happened in between. SQLite asks while it
+//!   holds a read lock, and until it gives that back, a header that changes lets nobody copy frames over what it reads.
+//! - To leave the log, or to remove it and its index, takes the exclusive lock of the data file, and a connection that has a log open
+//!   holds the shared one all the while. A lock, an unlock or the end of the mapping through this connection ends what is kept, and
+//!   so does its own writing. Without a log there is no mapping, and nothing is kept.
+//!
+//! With `unix-excl` the wal-index lies in memory of the process, and all of this holds for the connections of the process.
 //!
 //! **The pages that come next**, if the file is encrypted ([`crate::read_ahead`]): until the connection takes or gives back a
 //! lock, on the file or in the index of the log, or writes the file. What lies between two of these is a part of one
@@ -18,6 +32,7 @@
 #![expect(unsafe_code, reason = "SQLite's files are a C interface")]
 
 use std::ffi::{CStr, c_int, c_void};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::{ptr, slice};
 
 use libsqlite3_sys as ffi;
@@ -25,45 +40,77 @@ use libsqlite3_sys as ffi;
 use crate::raw_file::file_of;
 use crate::read_ahead::ReadAhead;
 
+/// 32-bit words of one copy of the wal-index's header, which begins with two ("WAL-mode File Format", section 2.1).
+const HEADER_WORDS: usize = 12;
+/// Frames of the log, and pages of the database as of the last of them.
+const FRAMES: usize = 4;
+const PAGES: usize = 5;
+
+type LogHeader = [u32; HEADER_WORDS];
+
 /// In the place of the VFS's own table of methods, which it begins with.
 #[repr(C)]
 struct MainFile {
     methods: ffi::sqlite3_io_methods,
     system: *const ffi::sqlite3_io_methods,
-    keeps_size: bool,
-    /// Negative while it is not known.
-    bytes: i64,
+    /// Where the wal-index is mapped; null while it is not.
+    log_index: *const AtomicU32,
+    size: Option<(LogHeader, i64)>,
     ahead: Option<Box<ReadAhead>>,
 }
 
-const UNKNOWN: i64 = -1;
+impl MainFile {
+    fn forget(&mut self) {
+        self.size = None;
+        self.forget_pages();
+    }
 
-/// What is to be known of a file.
-#[derive(Clone, Copy)]
-pub(crate) struct Knowing {
-    /// It was opened with `unix-excl`.
-    pub(crate) size: bool,
-    /// It is encrypted, with pages of 4,096 bytes.
-    pub(crate) pages_ahead: bool,
+    fn forget_pages(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget();
+        }
+    }
+
+    /// What the wal-index says, if it says that the log has nothing; `None` too while it is being written.
+    fn header_of_empty_log(&self) -> Option<LogHeader> {
+        if self.log_index.is_null() {
+            return None;
+        }
+        let copy = |number: usize| -> LogHeader {
+            std::array::from_fn(|word| {
+                // SAFETY: the first region of the wal-index is mapped until `unmap_index`, and is longer than two headers; other
+                // processes write it, words at a time.
+                unsafe { (*self.log_index.add(number * HEADER_WORDS + word)).load(Ordering::Relaxed) }
+            })
+        };
+        let first = copy(0);
+        fence(Ordering::SeqCst);
+        (first == copy(1) && first[FRAMES] == 0 && first[PAGES] == 0).then_some(first)
+    }
 }
 
-/// Has the file of the database `schema` known as is said, until it is closed. Called once for a file.
-pub(crate) fn know(connection: &rusqlite::Connection, schema: &CStr, knowing: Knowing) {
+/// Has the file of the database `schema` known until it is closed; with `pages_ahead` also the pages that come next, of a file that is
+/// encrypted in pages of 4,096 bytes. Called once for a file.
+pub(crate) fn know(connection: &rusqlite::Connection, schema: &CStr, pages_ahead: bool) {
     let Some((file, system)) = file_of(connection, schema) else {
         return;
     };
-    if [
-        system.xRead.is_none(),
-        system.xFileSize.is_none(),
-        system.xWrite.is_none(),
-        system.xTruncate.is_none(),
-        system.xLock.is_none(),
-        system.xUnlock.is_none(),
-        system.xShmLock.is_none(),
-        system.xFileControl.is_none(),
-        system.xClose.is_none(),
-    ]
-    .contains(&true)
+    // The first version has no wal-index, and its table ends before the methods for one.
+    if system.iVersion < 2
+        || [
+            system.xRead.is_none(),
+            system.xFileSize.is_none(),
+            system.xWrite.is_none(),
+            system.xTruncate.is_none(),
+            system.xLock.is_none(),
+            system.xUnlock.is_none(),
+            system.xFileControl.is_none(),
+            system.xClose.is_none(),
+            system.xShmMap.is_none(),
+            system.xShmLock.is_none(),
+            system.xShmUnmap.is_none(),
+        ]
+        .contains(&true)
     {
         return;
     }
@@ -75,32 +122,21 @@ pub(crate) fn know(connection: &rusqlite::Connection, schema: &CStr, knowing: Kn
             xTruncate: Some(truncate),
             xLock: Some(lock),
             xUnlock: Some(unlock),
-            xShmLock: Some(shm_lock),
             xFileControl: Some(control),
+            xShmMap: Some(map_index),
+            xShmLock: Some(shm_lock),
+            xShmUnmap: Some(unmap_index),
             xClose: Some(close),
             ..*system
         },
         system: ptr::from_ref(system),
-        keeps_size: knowing.size,
-        bytes: UNKNOWN,
-        ahead: knowing.pages_ahead.then(Box::default),
+        log_index: ptr::null(),
+        size: None,
+        ahead: pages_ahead.then(Box::default),
     }));
     // SAFETY: the file is open; SQLite reads its table of methods for each call and expects nothing else to point to it
     // ("sqlite3_file"). The table below outlives ours, which `close` frees before it calls that one's.
     unsafe { (*file).pMethods = own.cast() };
-}
-
-impl MainFile {
-    fn forget(&mut self) {
-        self.bytes = UNKNOWN;
-        self.forget_pages();
-    }
-
-    fn forget_pages(&mut self) {
-        if let Some(ahead) = &mut self.ahead {
-            ahead.forget();
-        }
-    }
 }
 
 /// The table of a file that `know` was called for.
@@ -169,18 +205,62 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> 
     // SAFETY: as above; `size` is SQLite's to be written to.
     unsafe {
         let own = own(file);
-        if own.bytes < 0 {
-            let Some(method) = (*own.system).xFileSize else {
-                return ffi::SQLITE_IOERR_FSTAT;
-            };
-            let code = method(file, size);
-            if code == ffi::SQLITE_OK && own.keeps_size {
-                own.bytes = *size;
-            }
-            return code;
+        let header = own.header_of_empty_log();
+        if let (Some(header), Some((known_header, bytes))) = (header, own.size)
+            && header == known_header
+        {
+            *size = bytes;
+            return ffi::SQLITE_OK;
         }
-        *size = own.bytes;
-        ffi::SQLITE_OK
+        own.size = None;
+        let Some(method) = (*own.system).xFileSize else {
+            return ffi::SQLITE_IOERR_FSTAT;
+        };
+        let code = method(file, size);
+        if code == ffi::SQLITE_OK && own.header_of_empty_log() == header {
+            own.size = header.map(|header| (header, *size));
+        }
+        code
+    }
+}
+
+unsafe extern "C" fn map_index(
+    file: *mut ffi::sqlite3_file,
+    region: c_int,
+    bytes: c_int,
+    extend: c_int,
+    mapped: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: as above; `mapped` is SQLite's, and has the region's address if that could be mapped.
+    unsafe {
+        let own = own(file);
+        let code = match (*own.system).xShmMap {
+            Some(method) => method(file, region, bytes, extend, mapped),
+            None => ffi::SQLITE_IOERR_SHMMAP,
+        };
+        if region == 0 {
+            own.forget();
+            // Not what is mapped to be read alone: SQLite then goes on with a copy of its own (`walBeginShmUnreliable`).
+            own.log_index = if code == ffi::SQLITE_OK {
+                (*mapped).cast_const().cast()
+            } else {
+                ptr::null()
+            };
+        }
+        code
+    }
+}
+
+unsafe extern "C" fn unmap_index(file: *mut ffi::sqlite3_file, delete: c_int) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        let own = own(file);
+        own.forget();
+        own.log_index = ptr::null();
+        match (*own.system).xShmUnmap {
+            Some(method) => method(file, delete),
+            None => ffi::SQLITE_IOERR,
+        }
     }
 }
 
@@ -197,168 +277,4 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
 }
 
 #[cfg(test)]
-mod tests {
-    use rusqlite::{Connection, OpenFlags};
-
-    use super::*;
-
-    fn open(path: &std::path::Path) -> Connection {
-        open_with(path, c"unix-excl", true)
-    }
-
-    fn open_with(path: &std::path::Path, vfs: &CStr, size: bool) -> Connection {
-        crate::exit::prepare();
-        let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), vfs).expect("open");
-        let knowing = Knowing {
-            size,
-            pages_ahead: true,
-        };
-        know(&connection, c"main", knowing);
-        connection
-    }
-
-    fn count(connection: &Connection) -> i64 {
-        connection
-            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
-            .expect("count")
-    }
-
-    /// Two connections of one process, by turns, so that each sees a file that the other has made longer or shorter.
-    #[test]
-    fn what_another_connection_of_the_process_writes_is_seen_in_every_journal_mode() {
-        for mode in ["DELETE", "TRUNCATE", "PERSIST", "WAL"] {
-            let directory = tempfile::tempdir().expect("temporary directory");
-            let path = directory.path().join("a.sqlite3");
-            let first = open(&path);
-            first
-                .execute_batch(&format!(
-                    "PRAGMA journal_mode = {mode}; CREATE TABLE t (x); INSERT INTO t VALUES (0)"
-                ))
-                .expect("make");
-            drop(first);
-            let connections = [open(&path), open(&path)];
-            let mut rows = 1;
-            for turn in 0..12 {
-                for connection in &connections {
-                    assert_eq!(count(connection), rows, "{mode}, turn {turn}");
-                }
-                let writer = &connections[turn % 2];
-                if turn % 4 == 3 {
-                    writer
-                        .execute_batch("DELETE FROM t WHERE typeof(x) = 'blob'; VACUUM")
-                        .expect("shrink");
-                    rows = 1;
-                } else {
-                    writer
-                        .execute_batch("INSERT INTO t VALUES (zeroblob(300000)), (zeroblob(300000))")
-                        .expect("grow");
-                    rows += 2;
-                }
-                if turn % 3 == 2 && mode == "WAL" {
-                    writer
-                        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-                        .expect("fold");
-                }
-            }
-            for connection in &connections {
-                assert_eq!(count(connection), rows);
-                let sound: String = connection
-                    .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-                    .expect("check");
-                assert_eq!(sound, "ok");
-            }
-        }
-    }
-
-    #[test]
-    fn the_size_is_asked_for_again_after_a_write_and_not_before() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("a.sqlite3");
-        let connection = open(&path);
-        connection
-            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
-            .expect("make");
-        drop(connection);
-        let connection = open(&path);
-        let kept = || {
-            let (file, _) = file_of(&connection, c"main").expect("file");
-            // SAFETY: `know` was called for it.
-            unsafe { own(file).bytes }
-        };
-        assert_eq!(count(&connection), 0);
-        assert_eq!(u64::try_from(kept()).ok(), path.metadata().ok().map(|file| file.len()));
-        connection
-            .execute_batch("INSERT INTO t VALUES (zeroblob(100000)); PRAGMA wal_checkpoint(TRUNCATE)")
-            .expect("grow");
-        assert_eq!(kept(), UNKNOWN);
-        assert_eq!(count(&connection), 1);
-    }
-
-    const ROWS: i64 = 24;
-    const WAYS: [(&CStr, bool); 2] = [(c"unix-excl", true), (c"unix", false)];
-    const MODES: [&str; 4] = ["DELETE", "TRUNCATE", "PERSIST", "WAL"];
-
-    /// Two connections to a file whose rows have a dozen pages of the digit 0 each; nothing stays in the cache of the second.
-    fn writer_and_reader(path: &std::path::Path, (vfs, size): (&CStr, bool), mode: &str) -> [Connection; 2] {
-        let [writer, reader] = [(); 2].map(|()| open_with(path, vfs, size));
-        writer
-            .execute_batch(&format!(
-                "PRAGMA journal_mode = {mode}; CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB);
-                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
-                 INSERT INTO t SELECT i, CAST(printf('%.*c', 50000, '0') AS BLOB) FROM n"
-            ))
-            .expect("make");
-        reader.execute_batch("PRAGMA cache_size = 5").expect("small cache");
-        [writer, reader]
-    }
-
-    /// Rewrites every page, and folds what it can of a log.
-    fn write(writer: &Connection, digit: char) {
-        let sql = "UPDATE t SET x = CAST(printf('%.*c', 50000, ?1) AS BLOB)";
-        writer.execute(sql, [digit.to_string()]).expect("update");
-        let fold = writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        fold.expect("fold");
-    }
-
-    fn rows_of(reader: &Connection, digit: char, ids: std::ops::RangeInclusive<i64>) -> i64 {
-        let sql = "SELECT count(*) FROM t WHERE id BETWEEN ?1 AND ?2 AND x = CAST(printf('%.*c', 50000, ?3) AS BLOB)";
-        let ids = (ids.start(), ids.end(), digit.to_string());
-        reader.query_row(sql, ids, |row| row.get(0)).expect("scan")
-    }
-
-    /// Each row lies where the pages of the row before it were read ahead to.
-    #[test]
-    fn what_was_read_ahead_before_another_connection_wrote_is_not_taken_for_what_it_wrote() {
-        for way in WAYS {
-            for mode in MODES {
-                let directory = tempfile::tempdir().expect("temporary directory");
-                let [writer, reader] = writer_and_reader(&directory.path().join("a.sqlite3"), way, mode);
-                let mut digits = "0123456789".chars().cycle();
-                for id in 1..=ROWS {
-                    let digit = digits.next().expect("it goes round");
-                    if id > 1 {
-                        write(&writer, digit);
-                    }
-                    assert_eq!(rows_of(&reader, digit, id..=id), 1, "{mode}, row {id}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_reader_sees_the_pages_of_its_own_transaction_while_another_connection_writes_and_folds_the_log() {
-        for way in WAYS {
-            let directory = tempfile::tempdir().expect("temporary directory");
-            let [writer, reader] = writer_and_reader(&directory.path().join("a.sqlite3"), way, "WAL");
-            for digits in ["01", "12", "23", "34", "45"] {
-                let (before, after) = (digits.chars().next().expect("two"), digits.chars().last().expect("two"));
-                reader.execute_batch("BEGIN").expect("begin");
-                assert_eq!(rows_of(&reader, before, 1..=ROWS / 2), ROWS / 2);
-                write(&writer, after);
-                assert_eq!(rows_of(&reader, before, 1..=ROWS), ROWS);
-                reader.execute_batch("COMMIT").expect("commit");
-                assert_eq!(rows_of(&reader, after, 1..=ROWS), ROWS);
-            }
-        }
-    }
-}
+mod tests;
