@@ -13,7 +13,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::error::{At, DiskError, Operation};
-use crate::replace::{open_new, publish, with_suffix};
+use crate::replace::publish;
+use crate::temporary::{open_new, with_suffix};
 
 const CHUNK_BYTES: usize = 1 << 20;
 

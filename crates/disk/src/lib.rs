@@ -11,6 +11,7 @@ mod lock;
 mod read_ahead;
 mod replace;
 mod replace_many;
+mod temporary;
 
 pub use copy::copy;
 pub use directory::{create_directory, link, remove, sync_directory_of};

@@ -10,7 +10,7 @@
 //! A left-over `<path>.tmp` is never read; the next `replace` of that path takes its place. Where the file system has no
 //! nameless files, `create_exclusive` writes to `<path>.<pid>.<n>.tmp`; one that a crash left is never read nor used again.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -21,8 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::sync_directory_of;
 use crate::error::{At, DiskError, Operation};
 use crate::replace_many::{Replacement, replace_one};
-
-const PRIVATE: u32 = 0o600;
+use crate::temporary::{PRIVATE, open_new, rename_over, with_suffix};
 
 /// Puts `bytes` at `path` in one step, mode 0600, durable on return. Callers hold the lock that makes them the only writer.
 ///
@@ -58,14 +57,6 @@ pub fn create_exclusive(path: &Path, bytes: &[u8]) -> Result<bool, DiskError> {
 pub fn publish(temporary: &Path, path: &Path) -> Result<(), DiskError> {
     rename_over(temporary, path)?;
     sync_directory_of(path)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one rename in the tree: the file is synced, its directory will be"
-)]
-pub(crate) fn rename_over(temporary: &Path, path: &Path) -> Result<(), DiskError> {
-    std::fs::rename(temporary, path).at(Operation::Rename, path)
 }
 
 /// A file without a name (`O_TMPFILE`), or, where the file system has none, one under a name nobody else uses.
@@ -140,19 +131,9 @@ fn link_descriptor(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-pub(crate) fn open_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
-}
-
 fn write_synced(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     file.write_all(bytes).at(Operation::Write, path)?;
     file.sync_all().at(Operation::Sync, path)
-}
-
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path.as_os_str());
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 #[cfg(test)]

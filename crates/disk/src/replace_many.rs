@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::directory::parent_of;
 use crate::error::{At, DiskError, Operation};
-use crate::replace::{open_new, rename_over, with_suffix};
+use crate::temporary::{open_new, rename_over, with_suffix};
 
 /// A file and what it shall hold.
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,8 @@ use libsqlite3_sys as ffi;
 use nimbus_crypto::sqlcipher::FilePages;
 use nimbus_threads::{Pace, Watch, exit};
 
-use super::{EXIT_POLL, Shared, Store, lock};
+use super::Store;
+use super::shared::{EXIT_POLL, Shared, lock};
 use crate::batch;
 use crate::connection::{Connection, open_handle};
 use crate::error::StoreError;
