@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::format::entry::WITNESS_PAGE;
 use crate::format::layout::{group_of, groups_for};
 use crate::format::record::MAX_EPOCH;
-use crate::format::{BLOCK_BYTES_U64, MetaBlock, PageSeal, Record, zero_entry};
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, MetaBlock, PageSeal, Record, zero_entry};
 
 /// A record whose blocks were written.
 pub(super) struct Appended {
@@ -133,6 +133,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             .flatten()
             .map(|(&page, &seal)| (page, seal))
             .collect();
+        self.extend_ring(log, state, blocks)?;
         let mut plan = self.plan_retirement(log, listed.len(), blocks);
         plan.home.extend(self.meta.changed_groups());
         let home: Vec<u32> = plan.home.into_iter().collect();
@@ -165,6 +166,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     }
 
     fn commit_heavy(&self, log: &mut CommitLog, state: &State) -> Result<(), SealedError> {
+        self.extend_ring(log, state, 1)?;
         self.bring_all_home(log)?;
         let record = log.record_of(state, log.lowest, log.epoch + 1);
         let appended = self.append(log, record)?;
@@ -172,6 +174,21 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.settle(log, appended);
         log.checkpoint_epoch = log.epoch;
         Ok(())
+    }
+
+    /// Writes zeros into the part of the ring that a growing file may use from now on: where a record is the first that is written
+    /// to a hole, the sync has to note the new block in the journal of the file system as well, and takes half as long again.
+    fn extend_ring(&self, log: &CommitLog, state: &State, blocks: u32) -> Result<(), SealedError> {
+        let position = log.next_position();
+        let part = log
+            .ring
+            .part_to_come(log.durable.groups, state.groups, position, blocks);
+        let Some((first, count)) = part else { return Ok(()) };
+        let zeros = vec![0; count as usize * BLOCK_BYTES];
+        Ok(self
+            .volume
+            .disk
+            .write_at(self.volume.layout.ring_offset(first), &zeros)?)
     }
 
     /// Brings home whatever is not, durably. The records stay needed until one says that they are not.

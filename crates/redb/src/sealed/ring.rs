@@ -71,6 +71,15 @@ impl Ring {
         self.needed.iter().map(|needed| needed.blocks).sum()
     }
 
+    /// The blocks that a file may use of its ring as soon as it has `after` groups, and not yet with `before`: the first, and how
+    /// many. None if a needed record lies there, or the one that is about to be written, which takes `blocks` from `position` on.
+    pub(super) fn part_to_come(&self, before: u32, after: u32, position: u32, blocks: u32) -> Option<(u32, u32)> {
+        let from = self.layout.usable_ring_blocks(before);
+        let to = self.layout.usable_ring_blocks(after);
+        let is_apart = position + blocks <= from || position >= to && position + blocks <= self.layout.ring_blocks();
+        (to > from && is_apart && self.room_at(from) >= to - from).then(|| (from, to - from))
+    }
+
     /// What the needed records may take together, with one to come of `blocks` blocks, before the oldest are given up: so
     /// much is left that a record as long as that fits twice, as what goes home is given up with the record after.
     pub(super) fn most_needed(&self, groups: u32, blocks: u32) -> u32 {
@@ -145,6 +154,28 @@ mod tests {
         assert_eq!(ring(512, &[(7, 500, 12)]).next_position(9999), 0);
         assert_eq!(ring(512, &[(7, 500, 15)]).next_position(9999), 3);
         assert_eq!(ring(24, &[(7, 20, 4)]).next_position(1), 0);
+    }
+
+    #[test]
+    fn a_growing_file_gets_more_of_its_ring_but_nothing_that_a_record_has() {
+        assert_eq!(ring(512, &[(7, 30, 4)]).part_to_come(1, 3, 0, 4), Some((34, 8)));
+        assert_eq!(ring(512, &[(7, 30, 4)]).part_to_come(1, 1, 0, 4), None);
+        assert_eq!(
+            ring(512, &[(7, 30, 5)]).part_to_come(1, 3, 0, 4),
+            None,
+            "the newest record is there"
+        );
+        assert_eq!(
+            ring(512, &[(7, 20, 4)]).part_to_come(1, 3, 24, 12),
+            None,
+            "the next one goes there"
+        );
+        assert_eq!(
+            ring(512, &[(7, 490, 4)]).part_to_come(1, 3, 494, 63),
+            None,
+            "and around the end"
+        );
+        assert_eq!(ring(24, &[(7, 20, 4)]).part_to_come(1, 9, 0, 4), None);
     }
 
     #[test]
