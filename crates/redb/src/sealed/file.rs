@@ -47,12 +47,23 @@ pub struct Tuning {
     pub threads: usize,
 }
 
+impl Tuning {
+    /// For a file that is read or written from one end to the other, and whose meta blocks are needed once.
+    #[must_use]
+    pub fn sequential() -> Self {
+        Self {
+            cached_meta_blocks: 512,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             layout: Layout::DEFAULT,
             staged_pages: 2048,
-            cached_meta_blocks: 4096,
+            cached_meta_blocks: 16_384,
             entries_away: 65_536,
             entries_at_close: 2026,
             record_blocks: MAX_RECORD_BLOCKS,

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::away::{self, Away};
 use super::error::SealedError;
 use super::judgement::judge;
-use super::pages;
+use super::pages::{self, KeptBlocks};
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::layout::group_of;
@@ -23,6 +23,7 @@ pub(super) struct MetaCache {
     shards: [RwLock<Shard>; SHARDS],
     /// Groups whose blocks were changed since they last went home. Taken after a shard's lock, never before.
     dirty: Mutex<BTreeSet<u32>>,
+    kept: KeptBlocks,
     /// Entries that are away, in all shards.
     away: AtomicUsize,
     groups: AtomicU32,
@@ -50,6 +51,7 @@ impl MetaCache {
         Self {
             shards: std::array::from_fn(|_| RwLock::default()),
             dirty: Mutex::default(),
+            kept: KeptBlocks::default(),
             away: AtomicUsize::new(0),
             groups: AtomicU32::new(groups),
             blocks_per_shard: blocks.div_ceil(SHARDS).max(1),
@@ -177,7 +179,7 @@ impl MetaCache {
     pub(super) fn put(&self, group: u32, block: MetaBlock) {
         let mut shard = self.exclusive(group);
         shard.judged.insert(group);
-        shard.blocks.insert(group, Cached::new(block));
+        self.keep(&mut shard, group, block);
         self.dirty().insert(group);
     }
 
@@ -212,7 +214,9 @@ impl MetaCache {
         self.cut_away(page_count, groups);
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let before = shard.blocks.len();
             shard.blocks.retain(|&group, _| group < groups);
+            self.kept.remove(before - shard.blocks.len());
         }
         self.dirty().retain(|&group| group < groups);
     }
@@ -309,12 +313,18 @@ impl MetaCache {
             }
             shard.judged.insert(group);
             self.make_room(shard);
-            shard.blocks.insert(group, Cached::new(block));
+            self.keep(shard, group, block);
         }
         Ok(shard
             .blocks
             .get_mut(&group)
             .expect("inserted just now, or there before"))
+    }
+
+    fn keep(&self, shard: &mut Shard, group: u32, block: MetaBlock) {
+        if shard.blocks.insert(group, Cached::new(block)).is_none() {
+            self.kept.add(1);
+        }
     }
 
     /// Lets go of blocks that have not been used lately, if there are enough.
@@ -336,7 +346,9 @@ impl MetaCache {
             .or_else(|| shard.blocks.iter().find(|(group, _)| !dirty.contains(group)))
             .map(|(&group, _)| group);
         drop(dirty);
-        victim.is_some_and(|group| shard.blocks.remove(&group).is_some())
+        let has_gone = victim.is_some_and(|group| shard.blocks.remove(&group).is_some());
+        self.kept.remove(usize::from(has_gone));
+        has_gone
     }
 
     fn shared(&self, group: u32) -> RwLockReadGuard<'_, Shard> {

@@ -11,7 +11,7 @@ use super::protocol::Protocol;
 use super::ring::Needed;
 use crate::disk::Disk;
 use crate::format::layout::group_of;
-use crate::format::{BLOCK_BYTES_U64, PageSeal, Record};
+use crate::format::{PageSeal, Record};
 
 /// So many entries may be away from any file, however little memory there is.
 const LEAST_AWAY: usize = 64;
@@ -100,10 +100,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         (left, gone_home)
     }
 
-    /// Entries of this file that may be away after a commit: half of what its meta blocks have of memory.
+    /// Entries of this file that may be away after a commit.
     pub(super) fn most_away(&self) -> usize {
-        let bytes = pages::meta_blocks_of_file() as u64 * BLOCK_BYTES_U64 / 2;
-        let granted = usize::try_from(bytes / away::ENTRY_BYTES).unwrap_or(usize::MAX);
+        let granted = usize::try_from(pages::away_bytes_of_file() / away::ENTRY_BYTES).unwrap_or(usize::MAX);
         granted
             .min(self.tuning.entries_away)
             .max(LEAST_AWAY.min(self.tuning.entries_away))
