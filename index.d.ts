@@ -378,6 +378,9 @@ export declare function hkdfSha256(ikm: Uint8Array, salt: Uint8Array, info: Uint
  */
 export declare function keyOpens(file: NativeDatabaseFile, journaled: NativeDatabaseFile, everyPage: boolean, onEvent: (event: NativeWorkEvent) => void): NativeWork
 
+/** The functions that read tables, new for each environment; `src/native/kv-table.ts` has their types. */
+export declare function kvTables(): Record<string, (...values: never[]) => unknown>
+
 /**
  * Gives a file a second name, durably; false where the file system has no hard links, and nothing has changed.
  *
@@ -548,7 +551,7 @@ export interface NativeKvWrite {
   eventual: boolean
 }
 
-/** Byte strings, one behind the other. */
+/** Byte strings, one behind the other, each at the next multiple of 8. */
 export interface NativePacked {
   /** Their bytes. */
   bytes: Uint8Array

@@ -66,18 +66,13 @@ export {
 export { copyRedb, copySqlite } from './native/copy.js'
 export { keepAlive } from './native/requests.js'
 export type { Findings, VerifyOptions, WorkOptions } from './native/work.js'
+export { callable, library, optionOf, type PoolAnswer, type TableDefinition } from './native/library.js'
 export {
-  callable,
   compileArrays,
   compileObjects,
   compilePlucked,
-  counters,
-  exactCounters,
-  library,
-  optionOf,
-  type PoolAnswer,
   type RowCode,
   type RowFactory,
   type RowSink,
-  type TableDefinition,
-} from './native/library.js'
+} from './native/rows.js'
+export { counters, exactCounters, leave, slab } from './native/slab.js'

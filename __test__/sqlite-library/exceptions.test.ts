@@ -257,19 +257,19 @@ describe('a getter among named parameters', () => {
   })
 })
 
-test('a getter in an array of values that begins an iteration over its own statement is refused', () => {
+test('a getter in an array of values that begins an iteration over its own statement has the call refused', () => {
   const database = opened(':memory:')
   const select = database.prepare('SELECT ? AS x')
-  let isArmed = false
+  const begun: IterableIterator<unknown>[] = []
   const values: number[] = []
   Object.defineProperty(values, 0, {
     enumerable: true,
     get() {
-      if (isArmed) select.iterate(1)
-      isArmed = true
+      begun.push(select.iterate(1))
       return 3
     },
   })
-  expect(() => select.iterate(values)).toThrow('This database connection is busy executing a query')
+  expect(() => select.iterate(values)).toThrow('This statement is busy executing a query')
+  expect(begun.map((rows) => [...rows])).toEqual([[{ x: 1 }]])
   expect([...select.iterate(4)]).toEqual([{ x: 4 }])
 })

@@ -1,7 +1,7 @@
 /** An exclusive file belongs to its process, and to its exclusive connections there: SQLite would give its lock back for any other. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { linkSync, symlinkSync } from 'node:fs'
+import { existsSync, linkSync, statSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
@@ -170,4 +170,48 @@ test('a file that is only read cannot be kept: no lock of SQLite excludes anybod
 test('nor can a file that turns out not to be writable', async () => {
   const uri = uriOf(made('delete'), 'mode=ro')
   expect(await codeOf(() => new Database(uri, { key: key(), exclusive: true }))).toBe('SQLITE_READONLY')
+})
+
+test('the log of an exclusive file is made by the first write, and what one connection writes there the others read and fold', () => {
+  const file = made('WAL')
+  const log = `${file}-wal`
+  const [first, second] = [exclusively(file), exclusively(file)]
+  expect(existsSync(log)).toBe(false)
+  second.exec('INSERT INTO t VALUES (2)')
+  expect(existsSync(log)).toBe(true)
+  expect(count(first)).toBe(2)
+  first.exec('INSERT INTO t VALUES (3)')
+  expect(count(second)).toBe(3)
+  second.close()
+  expect(existsSync(log)).toBe(true)
+  first.close()
+  expect(existsSync(log)).toBe(false)
+  const database = new Database(file, { key: key() })
+  expect(count(database)).toBe(3)
+  database.close()
+})
+
+test('a connection that only read an exclusive file folds what another one wrote', () => {
+  const file = made('WAL')
+  const [reader, writer] = [exclusively(file), exclusively(file)]
+  writer.exec('INSERT INTO t VALUES (2)')
+  expect(reader.pragma('wal_checkpoint(TRUNCATE)')).toEqual([{ busy: 0, log: 0, checkpointed: 0 }])
+  expect(statSync(`${file}-wal`).size).toBe(0)
+  expect([count(reader), count(writer)]).toEqual([2, 2])
+  writer.close()
+  reader.close()
+})
+
+test('what was written before a process ends abruptly is in the log', () => {
+  const file = made('WAL')
+  const program = `const Database = require(${JSON.stringify(CJS)})
+    const database = new Database(${JSON.stringify(file)}, { key: Buffer.alloc(32, 0x5a), exclusive: true })
+    database.prepare('SELECT count(*) FROM t').get()
+    database.prepare('INSERT INTO t VALUES (2)').run()
+    process.kill(process.pid, 'SIGKILL')`
+  expect(() => execFileSync(process.execPath, ['-e', program], { stdio: 'pipe' })).toThrow()
+  expect(existsSync(`${file}-wal`)).toBe(true)
+  const database = new Database(file, { key: key(), exclusive: true })
+  expect(count(database)).toBe(2)
+  database.close()
 })

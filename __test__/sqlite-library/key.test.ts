@@ -135,6 +135,39 @@ test.each([
   expect(new Database(file, { key: key() }).prepare('SELECT count(*) FROM t').pluck().get()).toBe(1)
 })
 
+test.each(['sqlcipher-4', 'sqlcipher-4-sha256'] as const)(
+  'a file is %s whatever SQL made of the defaults',
+  (profile) => {
+    const plain = new Database(':memory:')
+    const setAll = (values: readonly (string | number)[]): void => {
+      const names = [
+        'compatibility',
+        'page_size',
+        'use_hmac',
+        'plaintext_header_size',
+        'kdf_algorithm',
+        'hmac_algorithm',
+      ]
+      for (const [index, value] of values.entries()) plain.exec(`PRAGMA cipher_default_${names[index]} = ${value}`)
+    }
+    const earlier = filled({ key: key(), profile }, 3)
+    let later = ''
+    setAll([1, 1024, 0, 32, 'PBKDF2_HMAC_SHA1', 'HMAC_SHA1'])
+    try {
+      const database = new Database(earlier, { key: key(), profile })
+      expect(database.prepare('SELECT count(*) FROM t').pluck().get()).toBe(3)
+      database.close()
+      later = filled({ key: key(), profile }, 4)
+    } finally {
+      setAll([4, 4096, 1, 0, 'PBKDF2_HMAC_SHA512', 'HMAC_SHA512'])
+    }
+    const database = new Database(later, { key: key(), profile })
+    expect(database.prepare('SELECT count(*) FROM t').pluck().get()).toBe(4)
+    expect(Number(database.pragma('page_size', { simple: true }))).toBe(4096)
+    database.close()
+  },
+)
+
 test('a file that VACUUM INTO or ATTACH makes is under the same key', () => {
   const file = filled({ key: key() }, 2)
   const database = new Database(file, { key: key() })

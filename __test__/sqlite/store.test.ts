@@ -190,6 +190,7 @@ describe.each(formats)('a store over a $name file', ({ profile }) => {
         'ENABLE_COLUMN_METADATA',
         'ENABLE_FTS5',
         'DEFAULT_MEMSTATUS=0',
+        'OMIT_SHARED_CACHE',
       ]),
     )
     expect(compiled).not.toContain('ENABLE_API_ARMOR')

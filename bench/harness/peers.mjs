@@ -7,7 +7,9 @@ const folder = fileURLToPath(new URL('..', import.meta.url))
 
 /** @param {(line: string) => void} progress */
 export async function installPeers(progress) {
-  if (existsSync(`${folder}node_modules/better-sqlite3/build/Release/better_sqlite3.node`)) return 'up to date'
+  const built = ['better-sqlite3/build/Release/better_sqlite3.node']
+  if (process.platform === 'linux') built.push(`node-24-${process.arch}/bin/node`)
+  if (built.every((file) => existsSync(`${folder}node_modules/${file}`))) return 'up to date'
   console.log('    compiling better-sqlite3, a few minutes')
   await run(['npm', 'ci', '--prefix', folder], { progress })
   return 'installed'

@@ -1,12 +1,18 @@
-/** One store in a process of its own: `trial.mjs <store> <folder>` fills it, measures, and prints operations per second as JSON. */
+/**
+ * One store in a process of its own: `trial.mjs <store> <folder> <value bytes> <rows>` fills it, reads until it is warm, measures, and
+ * prints operations per second as JSON.
+ */
 import { createHash } from 'node:crypto'
 import { stores } from './stores.mjs'
 
-const [name, folder] = process.argv.slice(2)
-const rows = 100_000
+const [name, folder, ...sizes] = process.argv.slice(2)
+const [valueBytes, rows] = sizes.map(Number)
 const rowsPerTransaction = 1000
-const valueBytes = 100
 const pairsPerRange = 1000
+const gets = 200_000
+const ranges = Math.min(300, (3 * rows) / pairsPerRange)
+/** With which keys ranges begin: behind each beginning there are enough pairs. */
+const firstBytes = Math.floor(255 * (1 - (1.2 * pairsPerRange) / rows))
 
 /** Keys in no order, the same for every store. */
 const keyOf = (number) => createHash('sha256').update(String(number)).digest().subarray(0, 16)
@@ -20,10 +26,10 @@ const put = await perSecond(rows, async () => {
     await store.putAll(keys.slice(start, start + rowsPerTransaction).map((key) => [key, value]))
   }
 })
-readAll(rows / 2)
-const get = await perSecond(2 * rows, async () => readAll(2 * rows))
-await walk(20)
-const range = await perSecond(300 * pairsPerRange, () => walk(300))
+readAll(gets)
+const get = await perSecond(gets, async () => readAll(gets))
+await walk(ranges)
+const range = await perSecond(ranges * pairsPerRange, () => walk(ranges))
 await store.close()
 console.log(JSON.stringify({ put, get, range }))
 
@@ -36,7 +42,7 @@ function readAll(count) {
 async function walk(count) {
   const ordered = Buffer.from('7f'.repeat(16), 'hex')
   for (let walked = 0; walked < count; walked++) {
-    ordered[0] = random(240)
+    ordered[0] = random(firstBytes)
     const range = store.range(ordered, pairsPerRange)
     const pairs = Symbol.iterator in range ? lengthOf(range) : await lengthOfLater(range)
     if (pairs !== pairsPerRange) throw new Error(`a range of ${pairs} pairs`)

@@ -1,11 +1,14 @@
 /** The libraries that are measured, each opened with its own means of the same settings; encrypted with the same raw key. */
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
 const hex = '5a'.repeat(32)
 const key = () => Buffer.from(hex, 'hex')
 
-/** Each `open(file)` returns something with better-sqlite3's interface. */
+const node24 = fileURLToPath(new URL(`../node_modules/node-24-${process.arch}/bin/node`, import.meta.url))
+
+/** Each `open(file)` returns something with better-sqlite3's interface; `node` runs the peers that are part of another release of Node. */
 export const peers = {
   nimbus: { encrypted: false, open: (file) => nimbus(file, {}) },
   'nimbus, exclusive': { encrypted: false, open: (file) => nimbus(file, { exclusive: true }) },
@@ -20,6 +23,7 @@ export const peers = {
     encrypted: false,
     open: (file) => settled(alone(new (require('better-sqlite3'))(file))),
   },
+  'node:sqlite, Node 24': { encrypted: false, node: node24, open: (file) => settled(nodeSqlite(file)) },
   'better-sqlite3-multiple-ciphers': { encrypted: true, open: (file) => settled(multipleCiphers(file)) },
   'better-sqlite3-multiple-ciphers, exclusive': {
     encrypted: true,
@@ -53,6 +57,25 @@ function signal(file) {
   const database = new (require('@signalapp/sqlcipher').default)(file)
   database.pragma(`key = "x'${hex}'"`)
   return database
+}
+
+/** Its statements take their values one by one. */
+function nodeSqlite(file) {
+  const { DatabaseSync } = require('node:sqlite')
+  const database = new DatabaseSync(file)
+  return {
+    exec: (sql) => database.exec(sql),
+    close: () => database.close(),
+    prepare(sql) {
+      const statement = database.prepare(sql)
+      return {
+        get: (values) => statement.get(...values),
+        all: (values) => statement.all(...values),
+        run: (values) => statement.run(...values),
+        iterate: (values) => statement.iterate(...values),
+      }
+    },
+  }
 }
 
 /** What `exclusive` of nimbus stands for: a file of this process alone, and 64 MiB of its pages. */

@@ -28,8 +28,8 @@ export async function run() {
   try {
     const missing = []
     const present = Object.keys(peers).filter((peer) => {
-      const { status, stderr } = child(peer, 'fill', directory)
-      if (status !== 0) missing.push([peer, stderr.trim().split('\n').at(-1)])
+      const { status, stderr, error } = child(peer, 'fill', directory)
+      if (status !== 0) missing.push([peer, error?.message ?? stderr.trim().split('\n').at(-1)])
       return status === 0
     })
     for (const [peer, why] of missing) console.log(`    without ${peer}: ${why}`)
@@ -50,7 +50,7 @@ export async function run() {
 }
 
 const child = (peer, measurement, directory) =>
-  spawnSync(process.execPath, [trial, peer, measurement, directory], { encoding: 'utf8' })
+  spawnSync(peers[peer].node ?? process.execPath, [trial, peer, measurement, directory], { encoding: 'utf8' })
 
 const medianOf = (figures, peer, measurement) => {
   const values = figures[peer]?.[measurement]?.filter((value) => value !== null) ?? []

@@ -6,11 +6,14 @@ import { copyOf } from './copy.js'
 export interface Encoding<T> {
   encode(value: T): Uint8Array
   decode(bytes: Uint8Array): T
-  /** As `decode`, of bytes that nobody else has: what would copy them need not. Without it, `decode`. */
+  /** As `decode`, of bytes that nobody writes to: what would copy them need not. Without it, `decode`. */
   take?(bytes: Uint8Array): T
 }
 
-/** Bytes as they are. What is handed out is a copy. */
+/**
+ * Bytes as they are. What is read is the caller's; up to 4 KiB it is a view of memory that it shares with at most 8 KiB of what else was
+ * read from the same store, so take `buffer` together with `byteOffset`, a multiple of 8.
+ */
 export const bytes: Encoding<Uint8Array> = {
   encode(value) {
     if (value instanceof Uint8Array) return value

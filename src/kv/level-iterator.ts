@@ -1,6 +1,5 @@
 /** What abstract-level's iterators read: one state, a batch at a time, and from another key on after a `seek`. */
 import { AbstractIterator } from 'abstract-level'
-import { copyOf } from './copy.js'
 import { Batches, type Pair, type RangeOptions, type Selection, selectionOf } from './range.js'
 import type { Snapshot } from './snapshot.js'
 import type { Table } from './table.js'
@@ -110,8 +109,7 @@ export class LevelIterator<Database> extends AbstractIterator<Database, Uint8Arr
     this.#read = answer.pairs
   }
 
-  /** Copies: the pairs of a batch share its memory, which one that is kept would keep whole. */
   #entryOf([key, value]: Pair): Entry {
-    return [this.#wants.keys ? copyOf(key) : undefined, this.#wants.values ? copyOf(value) : undefined]
+    return [this.#wants.keys ? key : undefined, this.#wants.values ? value : undefined]
   }
 }

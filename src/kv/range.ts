@@ -70,14 +70,63 @@ export class Entries<T> implements Iterable<T>, AsyncIterable<T> {
     this.#decode = decode
   }
 
-  *[Symbol.iterator](): Generator<T, undefined> {
-    for (const pairs of this.#now()) for (const pair of pairs) yield this.#decode(pair)
+  [Symbol.iterator](): IterableIterator<T, undefined> {
+    return new Iteration(this.#now(), this.#decode)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T, undefined> {
     for await (const pairs of this.#later()) for (const pair of pairs) yield this.#decode(pair)
   }
 }
+
+/** What a generator would do, at a fifth of its cost for each pair. */
+class Iteration<T> implements IterableIterator<T, undefined> {
+  readonly #batches: Generator<readonly Pair[]>
+  readonly #decode: (pair: Pair) => T
+  #pairs: readonly Pair[] = []
+  #place = 0
+
+  constructor(batches: Generator<readonly Pair[]>, decode: (pair: Pair) => T) {
+    this.#batches = batches
+    this.#decode = decode
+  }
+
+  next(): IteratorResult<T, undefined> {
+    const pair = this.#pairs[this.#place] ?? this.#nextBatch()
+    if (pair === undefined) return { done: true, value: undefined }
+    this.#place += 1
+    try {
+      return { done: false, value: this.#decode(pair) }
+    } catch (error) {
+      // Nobody asks an iterator that threw to end.
+      this.return()
+      throw error
+    }
+  }
+
+  return(): IteratorReturnResult<undefined> {
+    this.#pairs = []
+    this.#batches.return(undefined)
+    return { done: true, value: undefined }
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  #nextBatch(): Pair | undefined {
+    this.#place = 0
+    do {
+      const next = this.#batches.next()
+      this.#pairs = next.done === true ? [] : next.value
+      if (next.done === true) return undefined
+    } while (this.#pairs.length === 0)
+    return this.#pairs[0]
+  }
+}
+
+/** For the helpers that newer versions of Node have for every iterator. */
+Reflect.setPrototypeOf(Iteration.prototype, Reflect.getPrototypeOf(Reflect.getPrototypeOf([].values()) ?? {}))
 
 /** A first batch is small, since many a range is cut short; later ones are as large as keeps memory low. */
 const FIRST_BATCH = 64

@@ -22,7 +22,7 @@ export class Snapshot {
   getMany<K, V>(table: Table<K, V>, keys: readonly K[]): (V | undefined)[] {
     const encoded = keys.map((key) => table.keyEncoding.encode(key))
     const stored = this.reader.getMany(table.name, encoded)
-    return stored.map((value) => (value === undefined ? undefined : table.valueEncoding.decode(value)))
+    return stored.map((value) => (value === undefined ? undefined : table.takeValue(value)))
   }
 
   /** In the order of the keys. */
@@ -31,7 +31,7 @@ export class Snapshot {
     return new Entries(
       () => batchesNow(this.reader, table.name, selection),
       () => batchesLater(this.reader, table.name, selection),
-      table.entryOf,
+      table.takeEntry,
     )
   }
 

@@ -71,7 +71,7 @@ export class Store {
   getMany<K, V>(table: Table<K, V>, keys: readonly K[]): (V | undefined)[] {
     const encoded = keys.map((key) => table.keyEncoding.encode(key))
     const stored = this.#native.getMany(table.name, encoded)
-    return stored.map((value) => (value === undefined ? undefined : table.valueEncoding.decode(value)))
+    return stored.map((value) => (value === undefined ? undefined : table.takeValue(value)))
   }
 
   range<K, V>(table: Table<K, V>, options: RangeOptions<K> = {}): Entries<[K, V]> {
@@ -92,7 +92,7 @@ export class Store {
         snapshot.close()
       }
     }
-    return new Entries(now.bind(this), later.bind(this), table.entryOf)
+    return new Entries(now.bind(this), later.bind(this), table.takeEntry)
   }
 
   /** Writes that happen together or not at all. */

@@ -93,13 +93,20 @@ export class Table<K, V> {
     return { table: this.name, key: this.keyEncoding.encode(key), value: null }
   }
 
-  /** A value in memory of its own. */
+  /** A value in memory that nobody writes to. */
   takeValue(stored: Uint8Array): V {
-    const { valueEncoding } = this
-    return valueEncoding.take === undefined ? valueEncoding.decode(stored) : valueEncoding.take(stored)
+    return take(this.valueEncoding, stored)
   }
 
+  /** A pair in memory that nobody writes to. */
+  readonly takeEntry = ([key, value]: Pair): [K, V] => [take(this.keyEncoding, key), take(this.valueEncoding, value)]
+
+  /** A pair of which somebody else may have the memory. */
   readonly entryOf = ([key, value]: Pair): [K, V] => [this.keyEncoding.decode(key), this.valueEncoding.decode(value)]
+}
+
+function take<T>(encoding: Encoding<T>, stored: Uint8Array): T {
+  return encoding.take === undefined ? encoding.decode(stored) : encoding.take(stored)
 }
 
 /** Writes to several tables that happen together or not at all. */

@@ -3,8 +3,10 @@ import type * as Addon from '../../index.js'
 import { addon } from './addon.js'
 import { guard } from './failure.js'
 import type { Dek } from './keys.js'
-import { ABSENT, concatenate, lengthOf, split, splitPairs } from './packed.js'
+import { KvTable } from './kv-table.js'
+import { ABSENT, type Pair, concatenate, lengthOf, split, splitPairs } from './packed.js'
 import { Requests } from './requests.js'
+import { SharedBytes } from './shared-bytes.js'
 import { type Findings, type VerifyOptions, found, longWork } from './work.js'
 
 export interface KvEncryption {
@@ -40,9 +42,9 @@ export interface KvRange {
   mostBytes: number
 }
 
-/** The pairs of one answer are views of one memory: copy what is kept for long. */
+/** In memory that nobody writes to: what is short shares 8 KiB with its neighbours. */
 export interface KvPairs {
-  pairs: [key: Uint8Array, value: Uint8Array][]
+  pairs: Pair[]
   /** Whether the range has more: go on beyond the last key. */
   hasMore: boolean
 }
@@ -88,6 +90,8 @@ interface Readable {
 export class KvStore {
   readonly #store: Addon.NativeKvStore
   readonly #requests: Requests<Addon.NativeKvCompletion>
+  readonly #tables = new Map<string, KvTable>()
+  readonly #slab = new SharedBytes()
 
   private constructor(store: Addon.NativeKvStore, requests: Requests<Addon.NativeKvCompletion>) {
     this.#store = store
@@ -121,7 +125,7 @@ export class KvStore {
 
   /** As of the last commit. A table that was never made is empty. */
   get(table: string, key: Uint8Array): Uint8Array | undefined {
-    return get(this.#store, table, key)
+    return (this.#tables.get(table) ?? this.#openTable(table)).get(key)
   }
 
   /** As `get`, all from one state. */
@@ -132,7 +136,7 @@ export class KvStore {
   /** The last commit, whatever is written later. Close it: pages that it needs are not used again before. */
   snapshot(): KvSnapshot {
     const snapshot = guard(() => this.#store.snapshot())
-    return new KvSnapshot(snapshot, (table, range) =>
+    return new KvSnapshot(snapshot, this.#slab, (table, range) =>
       this.#requests.make((id) => this.#store.range(id, snapshot, table, range)),
     )
   }
@@ -187,6 +191,14 @@ export class KvStore {
   async close(): Promise<void> {
     await this.#requests.make((id) => this.#store.close(id))
   }
+
+  #openTable(name: string): KvTable {
+    const table = guard(
+      () => new KvTable(this.#store, name, this.#slab, (key) => get(this.#store, name, key, this.#slab)),
+    )
+    this.#tables.set(name, table)
+    return table
+  }
 }
 
 function optionsOf({ path, mode, encryption, lock }: KvOptions): Addon.NativeKvOptions {
@@ -196,19 +208,22 @@ function optionsOf({ path, mode, encryption, lock }: KvOptions): Addon.NativeKvO
 /** One state of a store. */
 export class KvSnapshot {
   readonly #snapshot: Addon.NativeKvSnapshot
+  readonly #slab: SharedBytes
   readonly #request: (table: string, range: Addon.NativeKvRange) => Promise<Addon.NativeKvCompletion>
 
   /** Made by `KvStore.snapshot`. */
   constructor(
     snapshot: Addon.NativeKvSnapshot,
+    slab: SharedBytes,
     request: (table: string, range: Addon.NativeKvRange) => Promise<Addon.NativeKvCompletion>,
   ) {
     this.#snapshot = snapshot
+    this.#slab = slab
     this.#request = request
   }
 
   get(table: string, key: Uint8Array): Uint8Array | undefined {
-    return get(this.#snapshot, table, key)
+    return get(this.#snapshot, table, key, this.#slab)
   }
 
   getMany(table: string, keys: Uint8Array[]): (Uint8Array | undefined)[] {
@@ -240,29 +255,18 @@ export class KvSnapshot {
 let scratch = new Uint8Array(64 * 1024)
 const LARGEST_SCRATCH = 1024 * 1024
 
-function get(from: Readable, table: string, key: Uint8Array): Uint8Array | undefined {
+function get(from: Readable, table: string, key: Uint8Array, slab: SharedBytes): Uint8Array | undefined {
   const keyBytes = lengthOf(key)
   let buffer = keyBytes > scratch.length ? new Uint8Array(2 * keyBytes) : scratch
   for (;;) {
     buffer.set(key)
-    const length = guardedGet(from, table, buffer, keyBytes)
+    const length = guard(() => from.get(table, buffer, keyBytes))
     if (length < 0) return undefined
     const end = keyBytes + length
-    if (end <= buffer.length) return buffer.slice(keyBytes, end)
+    if (end <= buffer.length) return slab.copy(buffer.subarray(keyBytes, end))
     // The value did not fit, and may be another one by the next call.
     buffer = new Uint8Array(end)
     if (end <= LARGEST_SCRATCH) scratch = buffer
-  }
-}
-
-/** Without a closure: this is the call that is made a hundred thousand times a second. */
-function guardedGet(from: Readable, table: string, buffer: Uint8Array, keyBytes: number): number {
-  try {
-    return from.get(table, buffer, keyBytes)
-  } catch (thrown) {
-    return guard(() => {
-      throw thrown
-    })
   }
 }
 

@@ -1,11 +1,7 @@
-/** The functions of the embedded library (`crates/node/src/library`), and the code that is compiled for each statement's rows. */
+/** The functions of the embedded library (`crates/node/src/library`). */
 import { addon } from './addon.js'
 import type { Dek } from './keys.js'
-
-/** Takes one row's values, returns what JavaScript sees of it. */
-export type RowFactory = (...values: unknown[]) => unknown
-/** Takes the values of many rows, one row after the other, and appends what JavaScript sees of them to `rows`. */
-export type RowSink = (rows: unknown[], ...values: unknown[]) => void
+import type { RowFactory, RowSink } from './rows.js'
 
 /** What native code asks of a statement when SQLite compiled it anew. */
 export interface RowOwner {
@@ -13,7 +9,7 @@ export interface RowOwner {
 }
 
 interface LibraryFunctions {
-  setUp(makeError: (message: string, code: number) => Error, counters: Float64Array): void
+  setUp(makeError: (message: string, code: number) => Error, slab: Float64Array): void
   open(
     path: string,
     flags: number,
@@ -40,8 +36,9 @@ interface LibraryFunctions {
   expandedSql(statement: number): string
   bind(statement: number, ...values: unknown[]): void
   clear(statement: number): void
-  run(statement: number, ...values: unknown[]): void
-  get(this: RowOwner, statement: number, factory: RowFactory, ...values: unknown[]): unknown
+  /** Of the statement in the slab (`slab.ts`), as `get`. */
+  run(...values: unknown[]): void
+  get(this: RowOwner, factory: RowFactory, ...values: unknown[]): unknown
   all(this: RowOwner, statement: number, sink: RowSink, rows: unknown[], ...values: unknown[]): void
   next(this: RowOwner, statement: number, sink: RowSink, rows: unknown[], most: number): boolean
   reset(statement: number): void
@@ -97,136 +94,17 @@ export type TableDefinition = [string, (...values: unknown[]) => () => unknown[]
 
 export const library = addon.sqliteLibrary() as unknown as LibraryFunctions
 
-/** What the last call changed: `changes`, the last row id, or the pages of a backup and those left. */
-export const counters = new Float64Array(3)
-/** The last row id again, exactly. */
-export const exactCounters = new BigInt64Array(counters.buffer)
-
-export interface RowCode {
-  factory: RowFactory
-  sink: RowSink
-}
-
-/**
- * The functions for rows whose object literal has these properties in this order; `path` has one name, or two where a table's
- * columns are an object of their own. Without the permission to compile code (`--disallow-code-generation-from-strings`)
- * they are put together from closures.
- */
-export function compileObjects(paths: readonly (readonly string[])[]): RowCode {
-  const literal = literalOf(paths)
-  const shape = `${paths.length} ${literal}`
-  const known = compiled.get(shape)
-  if (known !== undefined) return known
-  const code = compile(paths.length, (at) =>
-    literal.replace(/@(\d+)@/g, (_, column: string) => at(Number(column))),
-  ) ?? {
-    factory: (...values) => assembled(paths, values, 0),
-    sink: (rows, ...values) => {
-      for (let at = 0; at < values.length; at += paths.length) rows.push(assembled(paths, values, at))
-    },
-  }
-  if (compiled.size === MOST_COMPILED) compiled.clear()
-  compiled.set(shape, code)
-  return code
-}
-
-/** By their literal: to compile one takes longer than most statements, and a program opens the same files and asks the same of them. */
-const compiled = new Map<string, RowCode>()
-const MOST_COMPILED = 1000
-
-/** The same for rows that are arrays. */
-export function compileArrays(columns: number): RowCode {
-  return {
-    factory: (...values) => values,
-    sink: (rows, ...values) => {
-      for (let at = 0; at < values.length; at += columns) rows.push(values.slice(at, at + columns))
-    },
-  }
-}
-
-/** The same for the value of the first column alone, which is all that native code passes then. */
-export function compilePlucked(): RowCode {
-  return {
-    factory: (value) => value,
-    sink: (rows, ...values) => {
-      for (let at = 0; at < values.length; at += 1) rows.push(values[at])
-    },
-  }
-}
-
-/** The arguments that a compiled function names one by one; wider rows go through an array. */
-const MOST_NAMED = 1000
-
-function compile(columns: number, literal: (value: (column: number) => string) => string): RowCode | undefined {
-  if (columns > MOST_NAMED) return undefined
-  const names = Array.from({ length: columns }, (_, column) => `c${column}`)
-  const one = literal((column) => `c${column}`)
-  const many = literal((column) => `v[i+${column}]`)
-  try {
-    // What is compiled are names in quotes (JSON) and nothing else of the statement.
-    // eslint-disable-next-line @typescript-eslint/no-implied-eval
-    const make = new Function(
-      `return{factory:(${names.join(',')})=>(${one}),sink:(rows,...v)=>{for(let i=0;i<v.length;i+=${columns})rows.push(${many})}}`,
-    ) as () => RowCode
-    return make()
-  } catch (error) {
-    if (error instanceof EvalError) return undefined
-    throw error
-  }
-}
-
-/** `{"a":@0@,"t":{"b":@1@}}`; of properties of one name the last counts, in the place of the first. */
-function literalOf(paths: readonly (readonly string[])[]): string {
-  const root = new Map<string, string | Map<string, string>>()
-  for (const [column, [outer = '', inner]] of paths.entries()) {
-    if (inner === undefined) {
-      root.set(outer, `@${column}@`)
-      continue
-    }
-    let nested = root.get(outer)
-    if (!(nested instanceof Map)) root.set(outer, (nested = new Map()))
-    nested.set(inner, `@${column}@`)
-  }
-  return objectOf(root)
-}
-
-function objectOf(properties: ReadonlyMap<string, string | Map<string, string>>): string {
-  const parts = [...properties].map(
-    ([name, value]) => `${nameOf(name)}:${typeof value === 'string' ? value : objectOf(value)}`,
-  )
-  return `{${parts.join(',')}}`
-}
-
-/** In a literal `"__proto__":` would set the prototype. A placeholder's sign in a name is written as its escape. */
-function nameOf(name: string): string {
-  const quoted = JSON.stringify(name).replaceAll('@', '\\u0040')
-  return name === '__proto__' ? `[${quoted}]` : quoted
-}
-
-function assembled(paths: readonly (readonly string[])[], values: readonly unknown[], at: number): unknown {
-  const row: Record<string, unknown> = {}
-  for (const [column, [outer = '', inner]] of paths.entries()) {
-    if (inner === undefined) define(row, outer, values[at + column])
-    else {
-      if (!Object.hasOwn(row, outer)) define(row, outer, {})
-      define(row[outer] as Record<string, unknown>, inner, values[at + column])
-    }
-  }
-  return row
-}
-
-function define(target: Record<string, unknown>, name: string, value: unknown): void {
-  Object.defineProperty(target, name, { value, writable: true, enumerable: true, configurable: true })
-}
-
 /**
  * A class that is also called without `new`, as those of better-sqlite3 are.
  */
 export function callable<Class extends new (...values: never[]) => object>(
   target: Class,
 ): Class & ((...values: ConstructorParameters<Class>) => InstanceType<Class>) {
-  const proxy = new Proxy(target, {
+  const proxy: Class = new Proxy(target, {
     apply: (constructed, _this, values: ConstructorParameters<Class>) => new constructed(...values),
+    // Were the proxy itself the target of `new`, V8 would give each object a hidden class of its own, and each use of it be slow.
+    construct: (constructed, values, newTarget) =>
+      Reflect.construct(constructed, values, newTarget === proxy ? constructed : newTarget) as object,
   })
   Object.defineProperty(target.prototype, 'constructor', { value: proxy, writable: true, configurable: true })
   return proxy as Class & ((...values: ConstructorParameters<Class>) => InstanceType<Class>)

@@ -183,7 +183,9 @@ function firstColumn(connection: Connection, sql: string): unknown {
   const [statement] = prepared
   try {
     const owner = { changed: () => [() => undefined, () => undefined] satisfies [() => undefined, () => undefined] }
-    return library.get.call(owner, statement, (value) => value)
+    const values: unknown[] = []
+    library.all.call(owner, statement, (into, value) => into.push(value), values)
+    return values[0]
   } finally {
     library.finalize(statement)
   }

@@ -1,8 +1,8 @@
 /** What a database and its statements share: the native handle, and who is using it. */
-import { counters, library } from '../native.js'
+import { library, slab } from '../native.js'
 import { nameOfCode, SqliteError } from './sqlite-error.js'
 
-library.setUp((message, code) => new SqliteError(message, nameOfCode(code)), counters)
+library.setUp((message, code) => new SqliteError(message, nameOfCode(code)), slab)
 
 /** The database that statements and transactions belong to: `database.ts` says what else it is. */
 export interface Owner {

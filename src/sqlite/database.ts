@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { callable, library } from '../native.js'
 import { defineAggregate } from './aggregate.js'
-import { AsyncStatements, Pool } from './async.js'
+import { AsyncStatements } from './async.js'
 import { backUp, type BackupOptions, type BackupProgress, serialize } from './backup.js'
 import {
   assertFree,
@@ -15,12 +15,13 @@ import {
   type Connection,
   whileBusy,
 } from './connection.js'
-import { type DatabaseKey, openNative, type OpenFlags } from './key.js'
+import { openNative } from './key.js'
 import { providedAtOnce, providedLater } from './key-provider.js'
-import { type DatabaseOptions, openingOf } from './opening.js'
+import { type DatabaseOptions, openingOf, whyNotOpened } from './opening.js'
 import { attachedOption, booleanOption, functionFlags, lengthOf, optionsOf, safeIntegersOption } from './options.js'
-import { openProvided, ownerOf, type ProvidedFile } from './provided.js'
+import { openProvided, ownerOf } from './provided.js'
 import { PreparedStatement } from './prepared.js'
+import { Resources } from './resources.js'
 import { booleanOf, Statement } from './statement.js'
 import { defineTable, type VirtualTableOptions } from './table.js'
 import { stepsOf, type Steps, type Transaction, wrap } from './transaction.js'
@@ -61,43 +62,11 @@ export interface SerializeOptions {
 
 const MOST_ARGUMENTS = 100
 
-const forgotten = new FinalizationRegistry((resources: Resources) => {
-  resources.release()
-})
-
-/** What a database holds beside its memory; released when it is closed, or forgotten. */
-class Resources {
-  readonly connection: Connection
-  readonly pool: Pool
-  readonly provided: ProvidedFile | undefined
-  readonly #directory: string | undefined
-
-  constructor(connection: Connection, directory: string | undefined, provided: ProvidedFile | undefined) {
-    this.connection = connection
-    this.pool = new Pool(connection)
-    this.provided = provided
-    this.#directory = directory
-  }
-
-  release(): void {
-    if (this.connection.open) {
-      this.connection.open = false
-      this.pool.close()
-      library.close(this.connection.handle)
-    }
-    this.provided?.release()
-    if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true })
-  }
-}
-
 const beingCopied = new Set<object>()
 
 class DatabaseClass {
   readonly #connection: Connection
   readonly #resources: Resources
-  readonly #path: string
-  readonly #flags: OpenFlags
-  readonly #profile: DatabaseKey['profile'] | undefined
   #steps: Steps | undefined
 
   /** The path as it was given. */
@@ -121,7 +90,6 @@ class DatabaseClass {
   constructor(source?: string | Buffer | null, given?: DatabaseOptions | null) {
     const opening = openingOf(source, given)
     const { source: name, path, isAnonymous, serialized, verbose, flags, key } = opening
-    const { readonly } = flags
     // The bytes of an encrypted database are a file, not an image of memory.
     const directory = serialized !== undefined && key !== undefined ? mkdtempSync(join(tmpdir(), 'nimbus-')) : undefined
     const opened = directory === undefined ? path : join(directory, 'database')
@@ -144,24 +112,48 @@ class DatabaseClass {
     } catch (error) {
       provided?.release()
       if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
-      throw error
+      throw whyNotOpened(error, opening)
     } finally {
       if (opening.wipeKey) key?.bytes.fill(0)
     }
-    this.#path = opened
-    this.#flags = flags
-    this.#profile = key?.profile ?? provided?.profile
-    this.#resources = new Resources(this.#connection, directory, provided)
-    forgotten.register(this, this.#resources, this.#resources)
-    const connection = this.#connection
-    const getter = (get: () => unknown): PropertyDescriptor => ({ get, enumerable: true })
-    Object.defineProperties(this, {
-      name: getter(() => name),
-      open: getter(() => connection.open),
-      inTransaction: getter(() => connection.open && library.inTransaction(connection.handle)),
-      readonly: getter(() => readonly),
-      memory: getter(() => isAnonymous),
-    })
+    const profile = key?.profile ?? provided?.profile
+    const how = { name, isAnonymous, path: opened, flags, profile, provided, directory }
+    this.#resources = new Resources(this.#connection, how).heldBy(this)
+    Object.defineProperties(this, DatabaseClass.#getters)
+  }
+
+  /** Properties of each database itself, as in better-sqlite3; with functions of all of them, all have one shape. */
+  static readonly #getters: PropertyDescriptorMap & ThisType<DatabaseClass> = {
+    name: {
+      enumerable: true,
+      get() {
+        return this.#resources.opened.name
+      },
+    },
+    open: {
+      enumerable: true,
+      get() {
+        return this.#connection.open
+      },
+    },
+    inTransaction: {
+      enumerable: true,
+      get() {
+        return this.#connection.open && library.inTransaction(this.#connection.handle)
+      },
+    },
+    readonly: {
+      enumerable: true,
+      get() {
+        return this.#resources.opened.flags.readonly
+      },
+    },
+    memory: {
+      enumerable: true,
+      get() {
+        return this.#resources.opened.isAnonymous
+      },
+    },
   }
 
   /**
@@ -229,7 +221,7 @@ class DatabaseClass {
     // It is closed when it is collected, and nobody else may hold it.
     beingCopied.add(this)
     try {
-      return await backUp(this.#connection, path, options, this.#resources.provided?.file)
+      return await backUp(this.#connection, path, options, this.#resources.opened.provided?.file)
     } finally {
       beingCopied.delete(this)
     }
@@ -238,7 +230,7 @@ class DatabaseClass {
   /** The database as bytes, which `new Database(bytes)` opens; of an encrypted one they are encrypted under the same key. */
   serialize(options?: SerializeOptions | null): Buffer {
     const schema = attachedOption(optionsOf(options, 'first'))
-    return serialize(this.#connection, schema, this.#profile !== undefined)
+    return serialize(this.#connection, schema, this.#resources.opened.profile !== undefined)
   }
 
   /** Defines a function for SQL; with as many arguments as it has parameters, unless `varargs` is set. */
@@ -295,7 +287,6 @@ class DatabaseClass {
     if (!connection.open) return this
     assertIdle(connection)
     assertNoIterators(connection)
-    forgotten.unregister(this.#resources)
     this.#resources.release()
     return this
   }
@@ -324,9 +315,9 @@ class DatabaseClass {
    */
   rekey(bytes: Uint8Array): this {
     const connection = this.#connection
-    const profile = this.#profile
+    const { path, flags, profile, provided } = this.#resources.opened
     if (profile === undefined) throw new TypeError('Only a database that was opened with a key can be given another')
-    const file = this.#resources.provided?.file
+    const file = provided?.file
     if (file !== undefined) {
       const command = `nimbus encryption rotate-dek --path ${file.path} --provider sqlite --tenant-id ${ownerOf(file)}`
       throw new TypeError(`The key of this file is its provider's to make: close it and run ${command}`)
@@ -334,14 +325,13 @@ class DatabaseClass {
     if (!(bytes instanceof Uint8Array) || bytes.length !== 32) throw new TypeError('Expected the key to have 32 bytes')
     assertFree(connection)
     if (this.inTransaction) throw new TypeError('The key cannot be changed inside a transaction')
-    if (!this.#resources.pool.isIdle) throw new TypeError('Asynchronous statements are under way: await them first')
-    this.#resources.pool.close()
+    if (!this.#resources.isPoolIdle) throw new TypeError('Asynchronous statements are under way: await them first')
+    this.#resources.closePool()
     const isWal = this.pragma('journal_mode', { simple: true }) === 'wal'
     connection.open = false
     this.#steps = undefined
     library.rekey(connection.handle, bytes)
-    const flags = { ...this.#flags, mustExist: true }
-    connection.handle = openNative(this.#path, flags, { bytes, profile }, undefined)
+    connection.handle = openNative(path, { ...flags, mustExist: true }, { bytes, profile }, undefined)
     connection.open = true
     this.#configure()
     if (isWal) this.pragma('journal_mode = WAL')

@@ -6,6 +6,7 @@ import { type DatabaseKey, keyOf, profileOf } from './key.js'
 import type { KeyProviderOption } from '../keys/option.js'
 import { booleanOption } from './options.js'
 import type { ProvidedRequest } from './provided.js'
+import { SqliteError } from './sqlite-error.js'
 
 /** How a database is opened. */
 export interface DatabaseOptions {
@@ -84,10 +85,9 @@ export function openingOf(
     throw new TypeError('Expected the "verbose" option to be a function')
   }
   const key = keyOf(options)
-  if (!isAnonymous && !path.startsWith('file:') && !existsSync(dirname(path))) {
-    throw new TypeError('Cannot open database because the directory does not exist')
-  }
   const keyProvider = optionOf(options, 'keyProvider')
+  // Of other files SQLite finds it out by itself: see `whyNotOpened`.
+  if (keyProvider !== undefined && !hasDirectory(path, isAnonymous)) throw noDirectory()
   const owner = 'name' in options ? optionOf(options, 'name') : undefined
   if (keyProvider !== undefined && (isAnonymous || serialized !== undefined)) {
     throw new TypeError('A database with a key provider is a file: give its path')
@@ -115,3 +115,14 @@ export function openingOf(
     profile: 'profile' in options ? profileOf(options) : undefined,
   }
 }
+
+/** What to throw for a failure to open: SQLite names a missing directory like everything else that it cannot open. */
+export function whyNotOpened(error: unknown, { path, isAnonymous }: Opening): unknown {
+  if (!(error instanceof SqliteError && error.code.startsWith('SQLITE_CANTOPEN'))) return error
+  return hasDirectory(path, isAnonymous) ? error : noDirectory()
+}
+
+const hasDirectory = (path: string, isAnonymous: boolean): boolean =>
+  isAnonymous || path.startsWith('file:') || existsSync(dirname(path))
+
+const noDirectory = (): TypeError => new TypeError('Cannot open database because the directory does not exist')

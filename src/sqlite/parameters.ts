@@ -19,20 +19,46 @@ export function parametersOf(names: readonly (string | null)[]): Parameters {
   return { count: names.length, named, anonymous }
 }
 
-/** The values as they came, one by one or in an array, where that is right already, which is the usual case. */
+/**
+ * The values as they came, one by one or in an array, where that is right already, which is the usual case.
+ *
+ * @returns an array that nobody else has: reading it again gives the same, and runs no code
+ */
 export function arrange(parameters: Parameters, values: readonly unknown[]): readonly unknown[] {
   if (parameters.named.length > 0) return arrangeAll(parameters, values)
   const [first] = values
-  const given: readonly unknown[] = values.length === 1 && Array.isArray(first) ? first : values
-  if (given.length !== parameters.count) return arrangeAll(parameters, values)
+  const isList = values.length === 1 && Array.isArray(first)
+  if ((isList ? first.length : values.length) !== parameters.count) return arrangeAll(parameters, values)
+  const given = isList ? copyOf(first) : values
   for (let index = 0; index < given.length; index += 1) {
-    const value = given[index]
-    const type = typeof value
-    if (type !== 'number' && type !== 'string' && value !== null && type !== 'bigint') {
-      return arrangeAll(parameters, values)
-    }
+    if (!isPlainValue(given[index])) return arrangeAll(parameters, values)
   }
   return given
+}
+
+/** What needs no look at what else it may be. */
+const isPlainValue = (value: unknown): boolean =>
+  typeof value === 'number' || typeof value === 'string' || value === null || typeof value === 'bigint'
+
+/** Each element is read once. A literal is made in place, which `slice` and spreading are not; they also run what a subclass says. */
+function copyOf(list: readonly unknown[]): unknown[] {
+  switch (list.length) {
+    case 0:
+      return []
+    case 1:
+      return [list[0]]
+    case 2:
+      return [list[0], list[1]]
+    case 3:
+      return [list[0], list[1], list[2]]
+    case 4:
+      return [list[0], list[1], list[2], list[3]]
+    default: {
+      const copy: unknown[] = []
+      for (let index = 0; index < list.length; index += 1) copy.push(list[index])
+      return copy
+    }
+  }
 }
 
 function arrangeAll(parameters: Parameters, values: readonly unknown[]): readonly unknown[] {

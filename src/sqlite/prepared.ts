@@ -3,6 +3,7 @@ import {
   compileArrays,
   compileObjects,
   compilePlucked,
+  leave,
   library,
   type RowCode,
   type RowFactory,
@@ -149,41 +150,58 @@ export class PreparedStatement {
 
 // Functions of native code: `this` is what each call passes.
 // eslint-disable-next-line @typescript-eslint/unbound-method
-export const { run, get, all, next } = library
+export const { all, next } = library
+// eslint-disable-next-line @typescript-eslint/unbound-method
+const { run, get } = library
 
-/** Spreading costs as much as the call: few values are passed by name. */
+/** Spreading costs as much as the call: few values are passed by name. Nor does it go by an iterator, which may be the user's. */
 export function runWith(handle: number, values: readonly unknown[]): void {
-  switch (values.length) {
-    case 0:
-      run(handle)
-      return
-    case 1:
-      run(handle, values[0])
-      return
-    case 2:
-      run(handle, values[0], values[1])
-      return
-    case 3:
-      run(handle, values[0], values[1], values[2])
-      return
-    case 4:
-      run(handle, values[0], values[1], values[2], values[3])
-      return
-    default:
-      run(handle, ...values)
+  if (leave(handle, values)) run()
+  else {
+    switch (values.length) {
+      case 1:
+        run(values[0])
+        return
+      case 2:
+        run(values[0], values[1])
+        return
+      case 3:
+        run(values[0], values[1], values[2])
+        return
+      case 4:
+        run(values[0], values[1], values[2], values[3])
+        return
+      case 5:
+        run(values[0], values[1], values[2], values[3], values[4])
+        return
+      case 6:
+        run(values[0], values[1], values[2], values[3], values[4], values[5])
+        return
+      default:
+        Reflect.apply(run, undefined, values)
+    }
   }
 }
 
-export function getWith(prepared: PreparedStatement, factory: RowFactory, values: readonly unknown[]): unknown {
-  const { handle } = prepared
+export function getWith(prepared: PreparedStatement, values: readonly unknown[]): unknown {
+  const { factory } = prepared.code
+  const row = leave(prepared.handle, values) ? get.call(prepared, factory) : getPassing(prepared, factory, values)
+  // The code as it is now: SQLite may have prepared the statement anew meanwhile.
+  return row === undefined ? undefined : prepared.code.reader(row)
+}
+
+function getPassing(prepared: PreparedStatement, factory: RowFactory, values: readonly unknown[]): unknown {
   switch (values.length) {
-    case 0:
-      return get.call(prepared, handle, factory)
     case 1:
-      return get.call(prepared, handle, factory, values[0])
+      return get.call(prepared, factory, values[0])
     case 2:
-      return get.call(prepared, handle, factory, values[0], values[1])
-    default:
-      return get.call(prepared, handle, factory, ...values)
+      return get.call(prepared, factory, values[0], values[1])
+    case 3:
+      return get.call(prepared, factory, values[0], values[1], values[2])
+    default: {
+      const passed: [RowFactory, ...unknown[]] = [factory]
+      for (let index = 0; index < values.length; index += 1) passed.push(values[index])
+      return Reflect.apply(get, prepared, passed)
+    }
   }
 }

@@ -1,17 +1,7 @@
 /** A prepared statement: better-sqlite3's `Statement`. */
 import { counters, exactCounters, library } from '../native.js'
 import { assertIdle, assertNoIteratorsUnlessUnsafe, assertOpen, type Owner, whileBusy } from './connection.js'
-import {
-  all,
-  type ColumnDefinition,
-  get,
-  getWith,
-  type Mode,
-  next,
-  PreparedStatement,
-  run,
-  runWith,
-} from './prepared.js'
+import { all, type ColumnDefinition, getWith, type Mode, next, PreparedStatement, runWith } from './prepared.js'
 
 /** What `run` did. */
 export interface RunResult {
@@ -25,6 +15,8 @@ export interface RunResult {
 const FIRST_ROWS = 16
 const MORE_ROWS = 64
 const MOST_ITERATORS = 0xffff
+/** Values are bound already. */
+const NONE: readonly unknown[] = []
 
 /**
  * A prepared statement, made by `db.prepare(sql)`. `R` is what its rows are.
@@ -74,7 +66,7 @@ export class Statement<R = unknown> {
     // Again: a getter among the values may have begun one.
     if (connection.iterators > 0) assertNoIteratorsUnlessUnsafe(connection)
     const { verbose } = connection
-    if (verbose !== undefined) prepared.logged(verbose, bound, () => run(handle))
+    if (verbose !== undefined) prepared.logged(verbose, bound, () => runWith(handle, NONE))
     else {
       connection.busy = true
       try {
@@ -93,16 +85,15 @@ export class Statement<R = unknown> {
   get(...values: unknown[]): R | undefined
   get(...values: unknown[]): unknown {
     const prepared = this.#prepared
-    const { connection, handle } = prepared
+    const { connection } = prepared
     if (!prepared.returnsData) prepared.assertReturnsData()
     prepared.assertUsable()
     const bound = prepared.arrange(values)
-    const { factory } = prepared.code
     const { verbose } = connection
-    if (verbose !== undefined) return prepared.logged(verbose, bound, () => get.call(prepared, handle, factory))
+    if (verbose !== undefined) return prepared.logged(verbose, bound, () => getWith(prepared, NONE))
     connection.busy = true
     try {
-      return getWith(prepared, factory, bound)
+      return getWith(prepared, bound)
     } finally {
       connection.busy = false
     }

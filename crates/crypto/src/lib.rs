@@ -32,10 +32,12 @@ macro_rules! assert_wipes_itself {
 }
 
 pub mod aead;
+mod constant_time;
 pub mod content_hash;
 pub mod dek;
 pub mod derive;
 pub mod id;
+mod keyed_hash;
 pub mod kms_message;
 pub mod locked;
 pub mod manifest_mac;

@@ -11,7 +11,7 @@ use crate::{KEY_BYTES, LockedBox, LockedBytes};
     unsafe_code,
     reason = "instructions that the processor was asked for, and loads and stores of whole arrays"
 )]
-mod wide;
+pub(crate) mod wide;
 
 /// The longest associated data: four blocks.
 const AAD_BYTES: usize = 64;

@@ -2,12 +2,18 @@
 //! page's content, HMAC for its integrity, PBKDF2 for its key. Safe functions over slices; pointers are the business of
 //! whoever registers the provider.
 
+mod ahead;
 mod cipher;
 mod file_pages;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod mac;
+mod memo;
 mod page;
+mod shared_mac;
 mod slots;
 
+pub use ahead::PagesAhead;
 pub use cipher::CipherLength;
 pub use file_pages::FilePages;
 pub use mac::{HashAlgorithm, PageMac, pbkdf2};

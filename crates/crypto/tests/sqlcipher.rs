@@ -7,9 +7,11 @@
 )]
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use nimbus_crypto::random;
-use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, pbkdf2};
+use nimbus_crypto::sqlcipher::{CipherLength, HashAlgorithm, PageCrypto, PageMac, PagesAhead, pbkdf2};
+use nimbus_crypto::{FileId, LockedBytes, SqlcipherKey, random};
+use nimbus_test_support::Rng;
 use ring::{hmac, pbkdf2 as oracle};
 
 const ALGORITHMS: [HashAlgorithm; 3] = [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512];
@@ -141,6 +143,197 @@ fn the_cache_never_answers_with_another_key_or_algorithm() {
         let mut back = [1; 16];
         crypto.decrypt(key, &iv, &cached, &mut back).expect("whole blocks");
         assert_eq!(back, page);
+    }
+}
+
+/// What the memo may never change: the answer. Pages come in versions, under two keys and three algorithms, each again and again
+/// through either of two connections, as they are or altered, or as another page.
+#[test]
+fn whatever_was_read_or_written_before_a_page_that_is_read_has_the_mac_that_ring_says() {
+    let mut rng = Rng::new(20);
+    let mut connections = [PageCrypto::new(), PageCrypto::new()];
+    let keys: [[u8; 32]; 2] = std::array::from_fn(|_| random_array());
+    for algorithm in ALGORITHMS {
+        let versions: Vec<Vec<u8>> = (0..3).map(|_| random_bytes(4032)).collect();
+        let mut known = 0;
+        for _ in 0..6_000 {
+            let mut pick = |below| usize::try_from(rng.below(below)).expect("small");
+            let (key, page, number) = (
+                &keys[pick(2)],
+                &versions[pick(3)],
+                [0, 1, 0, u8::try_from(pick(4)).expect("small")],
+            );
+            let connection = &mut connections[pick(2)];
+            let of_ring = |page: &[u8], number: &[u8]| {
+                hmac::sign(&hmac::Key::new(of_ring(algorithm), key), &[page, number].concat())
+            };
+            let mut sealed = [page.as_slice(), of_ring(page, &number).as_ref()].concat();
+            match pick(8) {
+                0 => connection.remember(algorithm, key, &sealed, &number),
+                1 => sealed[pick(4032)] ^= 1 << pick(8),
+                2 => sealed[4032 + pick(algorithm.output_bytes() as u64)] ^= 1 << pick(8),
+                3 => sealed = [page.as_slice(), of_ring(page, &[0, 1, 0, 9]).as_ref()].concat(),
+                _ => known += 1,
+            }
+            let (as_read, stored) = sealed.split_at(4032);
+            let mac = connection.hmac_of_read(algorithm, key, &sealed, &number, || None);
+            assert_eq!(mac.as_bytes(), of_ring(as_read, &number).as_ref());
+            assert_eq!(mac.matches(stored), of_ring(as_read, &number).as_ref() == stored);
+        }
+        assert!(known > 2_000, "{known} pages were authentic");
+    }
+}
+
+/// Seen by a page that could not have this MAC.
+#[test]
+fn a_page_that_was_written_needs_no_hmac_on_any_connection_until_a_byte_of_it_its_mac_or_its_number_is_another() {
+    for algorithm in ALGORITHMS {
+        let (key, page, number) = (random_array(), random_bytes(4032 - 16), [7, 0, 0, 0]);
+        let sealed = [page, random_bytes(algorithm.output_bytes())].concat();
+        let (page, made_up) = sealed.split_at(4032 - 16);
+        let (mut writer, mut reader) = (PageCrypto::new(), PageCrypto::new());
+        writer.remember(algorithm, &key, &sealed, &number);
+        let is_known = |mac: PageMac| mac.matches(made_up);
+        #[cfg(target_arch = "x86_64")]
+        let has_memo = is_x86_feature_detected!("pclmulqdq");
+        #[cfg(target_arch = "aarch64")]
+        let has_memo = std::arch::is_aarch64_feature_detected!("pmull");
+        assert_eq!(
+            is_known(reader.hmac_of_read(algorithm, &key, &sealed, &number, || None)),
+            has_memo
+        );
+        assert!(!is_known(reader.hmac(algorithm, &key, page, &number)));
+        assert!(!is_known(reader.hmac_of_read(
+            algorithm,
+            &random_array(),
+            &sealed,
+            &number,
+            || None
+        )));
+        for other in ALGORITHMS {
+            if other != algorithm {
+                assert!(!is_known(reader.hmac_of_read(other, &key, &sealed, &number, || None)));
+            }
+        }
+        for bit in 0..8 * sealed.len() {
+            let mut altered = sealed.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            let mac = reader.hmac_of_read(algorithm, &key, &altered, &number, || None);
+            assert!(!mac.matches(&altered[page.len()..]), "bit {bit}");
+        }
+        for bit in 0..32 {
+            let mut other = number;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                !is_known(reader.hmac_of_read(algorithm, &key, &sealed, &other, || None)),
+                "bit {bit}"
+            );
+        }
+        // Nothing of it stays when nobody has the key any more.
+        drop((writer, reader));
+        assert!(!is_known(PageCrypto::new().hmac_of_read(
+            algorithm,
+            &key,
+            &sealed,
+            &number,
+            || None
+        )));
+    }
+}
+
+/// Of any number of pages ahead, any of which may be altered, moved or torn, those that have their MAC are known afterwards, where
+/// there are lanes, and the others are what they are without.
+#[test]
+fn pages_that_are_read_ahead_have_the_mac_that_ring_says_when_they_are_read() {
+    let mut rng = Rng::new(21);
+    let mut asked_for = 0;
+    for round in 0..200 {
+        let algorithm = [HashAlgorithm::Sha512, HashAlgorithm::Sha256][round % 2];
+        let (key, first): ([u8; 32], u32) = (random_array(), [2, 250, 70_000][rng.index(3)]);
+        let of_ring = |number: u32, page: &[u8]| {
+            let key = hmac::Key::new(of_ring(algorithm), &key);
+            hmac::sign(&key, &[page, &number.to_le_bytes()].concat())
+        };
+        let mut bytes = Vec::new();
+        let (count, end) = (1 + rng.index(20), 4032 + algorithm.output_bytes());
+        for number in (first..).take(count) {
+            let mut page = random_bytes(4032);
+            page.extend(of_ring(number + u32::from(rng.index(8) == 0), &page).as_ref());
+            page.resize(4096, 0);
+            if rng.index(4) == 0 {
+                page[rng.index(end)] ^= 1;
+            }
+            bytes.extend(page);
+        }
+        let ahead = PagesAhead {
+            first,
+            page_bytes: 4096,
+            bytes: Arc::new(bytes),
+        };
+        let mut crypto = PageCrypto::new();
+        for number in (first..).take(count) {
+            let mut page = ahead.bytes[4096 * (number - first) as usize..][..end].to_vec();
+            // Rewritten since it was read ahead.
+            if rng.index(10) == 0 {
+                page[rng.index(end)] ^= 1;
+            }
+            let (covered, stored) = page.split_at(4032);
+            let mac = crypto.hmac_of_read(algorithm, &key, &page, &number.to_le_bytes(), || {
+                asked_for += 1;
+                Some(ahead.clone())
+            });
+            assert_eq!(mac.as_bytes(), of_ring(number, covered).as_ref());
+            assert_eq!(mac.matches(stored), of_ring(number, covered).as_ref() == stored);
+        }
+    }
+    assert!(asked_for < 1_000, "{asked_for} of 2,000 pages were not known");
+}
+
+#[test]
+fn the_pages_of_a_piece_that_are_not_authentic_are_those_that_are_not_one_by_one() {
+    let mut rng = Rng::new(22);
+    let (mut raw, salt) = (LockedBytes::zeroed(), [7; 16]);
+    random::fill(raw.expose_secret_mut()).expect("randomness");
+    // SQLCipher design, "Page level".
+    let (mut mac_key, rounds) = ([0; 32], iterations(2));
+    let mac_salt = salt.map(|byte| byte ^ 0x3a);
+    pbkdf2(
+        HashAlgorithm::Sha512,
+        raw.expose_secret(),
+        &mac_salt,
+        rounds,
+        &mut mac_key,
+    );
+    for algorithm in [HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+        let pages = SqlcipherKey::given(&raw, FileId(salt)).file_pages(algorithm);
+        let mac_key = hmac::Key::new(of_ring(algorithm), &mac_key);
+        for (count, first) in (0..40).flat_map(|count| [(count, 1_u32), (count, 2), (count, 90_000)]) {
+            let mut piece = random_bytes(count * 4096 + 100);
+            for (number, page) in (first..).zip(piece.chunks_exact_mut(4096)) {
+                if rng.index(3) == 0 {
+                    continue;
+                }
+                let (covered, mac) = page.split_at_mut(4096 - algorithm.output_bytes());
+                let covered = if number == 1 {
+                    covered[..16].copy_from_slice(&salt);
+                    &covered[16..]
+                } else {
+                    covered
+                };
+                mac.copy_from_slice(hmac::sign(&mac_key, &[covered, &number.to_le_bytes()].concat()).as_ref());
+            }
+            let one_by_one: Vec<u32> = (first..)
+                .zip(piece.chunks_exact(4096))
+                .filter(|(number, page)| !pages.is_authentic(*number, page))
+                .map(|(number, _)| number)
+                .collect();
+            assert!(count < 30 || (1..count).contains(&one_by_one.len()), "some and not all");
+            assert_eq!(
+                pages.not_authentic(first, 4096, &piece),
+                one_by_one,
+                "{count} from {first}"
+            );
+        }
     }
 }
 

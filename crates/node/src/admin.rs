@@ -17,7 +17,7 @@ use crate::keys::{Dek, file_id_of};
 use crate::store::encryption_of;
 
 /// Said of a file without a key that is to be authenticated.
-pub const PLAIN: &str = "a plain file has nothing to authenticate";
+const PLAIN: &str = "a plain file has nothing to authenticate";
 
 /// A database file and how it is encrypted; without DEK it is plain.
 #[napi(object, object_to_js = false)]
@@ -193,6 +193,24 @@ pub fn begin_examination(
             ..NativeWorkEvent::ended()
         })
     })
+}
+
+/// Runs the verification that an open store prepared.
+///
+/// Errors: those of the store, and `invalid_argument` for a plain file, which has none.
+pub fn begin_verification<V: Send + 'static, F, E>(
+    env: Env,
+    prepared: Result<Option<V>, E>,
+    on_event: Function<NativeWorkEvent, ()>,
+    run: impl FnOnce(V, &Arc<Watch>) -> Result<F, E> + Send + 'static,
+) -> napi::Result<NativeWork>
+where
+    NativeFailure: From<E>,
+    NativeFindings: From<F>,
+{
+    let verification = prepared.map_err(|error| throw(env, error))?;
+    let verification = verification.ok_or_else(|| throw(env, NativeFailure::invalid_argument(PLAIN)))?;
+    begin_examination(on_event, move |watch| Ok(Some(run(verification, watch)?.into())))
 }
 
 /// Likewise for work that has something to tell in its last event.

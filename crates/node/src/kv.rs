@@ -2,6 +2,7 @@
 //!
 //! Requests carry ids; finished ones come back in batches to one callback.
 
+mod tables;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use nimbus_threads::pool;
 use self::values::{
     NativeKvCompletion, NativeKvOptions, NativeKvRange, NativeKvStats, NativeKvWrite, NativePacked, Request,
 };
-use crate::admin::{NativeWork, NativeWorkEvent, PLAIN, begin_examination};
+use crate::admin::{NativeWork, NativeWorkEvent, begin_verification};
 use crate::failure::{NativeFailure, throw};
 
 /// An open redb file, plain or sealed.
@@ -153,10 +154,8 @@ impl NativeKvStore {
         bytes_per_second: f64,
         #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
     ) -> napi::Result<NativeWork> {
-        let verification = self.store.verification().map_err(|error| throw(env, error))?;
-        let verification = verification.ok_or_else(|| throw(env, NativeFailure::invalid_argument(PLAIN)))?;
-        begin_examination(on_event, move |watch| {
-            Ok(Some(verification.run(bytes_per_second as u64, watch)?.into()))
+        begin_verification(env, self.store.verification(), on_event, move |verification, watch| {
+            verification.run(bytes_per_second as u64, watch)
         })
     }
 

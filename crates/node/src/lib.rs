@@ -20,6 +20,7 @@
 #![cfg_attr(test, allow(dead_code, reason = "napi-rs registers no exports in a test build"))]
 
 mod admin;
+mod boundary;
 mod disk;
 mod failure;
 mod keys;

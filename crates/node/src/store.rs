@@ -9,7 +9,7 @@ use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use nimbus_sqlite::{Completion, Encryption, Mode, OpenOptions, Outcome, Profile, Step, StepResult, Store};
 
-use crate::admin::{NativeWork, NativeWorkEvent, PLAIN, begin_examination};
+use crate::admin::{NativeWork, NativeWorkEvent, begin_verification};
 use crate::failure::{NativeFailure, throw};
 use crate::keys::{Dek, file_id_of};
 use crate::value::{SqlValue, parameters, row};
@@ -197,10 +197,8 @@ impl NativeStore {
         bytes_per_second: f64,
         #[napi(ts_arg_type = "(event: NativeWorkEvent) => void")] on_event: Function<NativeWorkEvent, ()>,
     ) -> napi::Result<NativeWork> {
-        let verification = self.store.verification().map_err(|error| throw(env, error))?;
-        let verification = verification.ok_or_else(|| throw(env, NativeFailure::invalid_argument(PLAIN)))?;
-        begin_examination(on_event, move |watch| {
-            Ok(Some(verification.run(bytes_per_second as u64, watch)?.into()))
+        begin_verification(env, self.store.verification(), on_event, move |verification, watch| {
+            verification.run(bytes_per_second as u64, watch)
         })
     }
 

@@ -1,38 +1,31 @@
 //! One connection to one file: opened, keyed, and checked after every step.
 
-use std::fs::OpenOptions as FileOptions;
-use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use libsqlite3_sys as ffi;
-use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::AuthContext;
 
 use crate::authorizer::Authorizer;
 use crate::cache::{self, Role};
 use crate::condition::Condition;
-use crate::defaults;
 use crate::error::StoreError;
 use crate::log::{Fold, Log};
-use crate::options::{Encryption, Mode, OpenOptions};
+use crate::main_file;
+use crate::opening::{Opening, open_handle, prepare, prepare_file};
+use crate::options::OpenOptions;
 use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
 use crate::statement::{self, Access};
 use crate::tamper::{self, Mark};
 use crate::value::{Row, Value};
 
-const STATEMENTS_KEPT: usize = 64;
 /// Our own connections hold a file's locks for microseconds; waiting longer, on the caller's thread, would only hide
 /// another process.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
-/// Smaller than this, a file cannot hold the first page of a database.
-const SMALLEST_PAGE_BYTES: u64 = 512;
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A connection. Whatever it returns was read from pages that authenticated.
 pub struct Connection {
@@ -44,15 +37,6 @@ pub struct Connection {
     condition: Arc<Condition>,
     cache_kibibytes: u64,
     broken: bool,
-}
-
-/// Whether the file is open already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opening {
-    /// SQLite will take what lies beside the file: it is authenticated before.
-    First,
-    /// The log is the one that this store wrote, and has in its index.
-    Another,
 }
 
 impl Connection {
@@ -82,6 +66,7 @@ impl Connection {
         let mark = tamper::mark();
         let authorizer = Authorizer::default();
         let mut inner = open_handle(options).map_err(|error| StoreError::from_sqlite(error, 0, path))?;
+        main_file::know(&inner, c"main", options.encryption.is_some());
         if let (Some(encryption), Opening::First) = (&options.encryption, opening) {
             let frames = SideFiles::of(&inner).admit(&inner, &encryption.file_pages())?;
             condition.log_frames().store(frames, Ordering::Relaxed);
@@ -304,126 +289,5 @@ impl Connection {
         self.cache_kibibytes = kibibytes;
         // A negative cache_size is in KiB ("PRAGMA cache_size").
         self.control(&format!("PRAGMA cache_size = -{kibibytes}"))
-    }
-}
-
-pub(crate) fn prepare_file(path: &Path, mode: Mode) -> Result<(), StoreError> {
-    match mode {
-        Mode::Open => match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() && metadata.len() >= SMALLEST_PAGE_BYTES => Ok(()),
-            Ok(_) => Err(StoreError::corrupt(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { path: path.to_owned() }),
-            Err(error) => Err(StoreError::from_system(&error, path)),
-        },
-        Mode::Create => {
-            refuse_side_files(path)?;
-            create_file(path)
-        }
-    }
-}
-
-/// SQLite would remove a log or journal that lies beside an empty file: it may be all that is left of another.
-fn refuse_side_files(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["-wal", "-journal"] {
-        let mut side_file = path.as_os_str().to_owned();
-        side_file.push(suffix);
-        let path = PathBuf::from(side_file);
-        match std::fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(_) => return Err(StoreError::Exists { path }),
-            Err(error) => return Err(StoreError::from_system(&error, &path)),
-        }
-    }
-    Ok(())
-}
-
-/// SQLite would create it readable by others; it gives -wal and -shm the mode of the data file.
-fn create_file(path: &Path) -> Result<(), StoreError> {
-    match FileOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => nimbus_disk::sync_directory_of(path).map_err(|error| StoreError::from_disk(&error, path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists { path: path.to_owned() }),
-        Err(error) => Err(StoreError::from_system(&error, path)),
-    }
-}
-
-/// A handle through which nothing has been read yet.
-pub(crate) fn open_handle(options: &OpenOptions) -> rusqlite::Result<rusqlite::Connection> {
-    // NO_MUTEX: each connection sits behind a mutex of ours. No URI: a path is a path, whatever characters it has.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if options.exclusive {
-        rusqlite::Connection::open_with_flags_and_vfs(&options.path, flags, c"unix-excl")
-    } else {
-        rusqlite::Connection::open_with_flags(&options.path, flags)
-    }
-}
-
-fn prepare(
-    connection: &mut rusqlite::Connection,
-    options: &OpenOptions,
-    authorizer: &Authorizer,
-) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    if let Some(encryption) = &options.encryption {
-        apply_key(connection, encryption)?;
-    }
-    if options.mode == Mode::Create {
-        connection.execute_batch(CREATE_SETTINGS)?;
-    }
-    // Closing the last connection copies the log into the file: not a log that made the file unreadable.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // The first statement that reads the file: nothing has been written yet if it fails.
-    let read_schema = || connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
-    read_schema()?;
-    connection.execute_batch(SETTINGS)?;
-    // If the journal mode was another, this opens the log, and only who has it open removes it at the end.
-    read_schema()?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    let authorizer = authorizer.clone();
-    connection.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(context)))
-}
-
-pub(crate) const CREATE_SETTINGS: &str =
-    "PRAGMA page_size = 4096; PRAGMA auto_vacuum = NONE; PRAGMA encoding = 'UTF-8';";
-
-const SETTINGS: &str = "
-    PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = FULL;
-    PRAGMA foreign_keys = ON;
-    PRAGMA trusted_schema = OFF;
-    PRAGMA cell_size_check = ON;
-    PRAGMA mmap_size = 0;
-    PRAGMA journal_size_limit = 67108864;
-";
-
-/// Keys the connection: 64 hex digits of key and 32 of salt, so that key and file belong together and a file whose
-/// first bytes were wiped still opens. Every parameter is set, so that no process-wide default of SQLCipher matters.
-pub(crate) fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusqlite::Result<()> {
-    let _settled = defaults::settled();
-    encryption.key.expose_hex_with_salt(|text| key(connection, text))?;
-    connection.execute_batch(&format!(
-        "PRAGMA cipher_compatibility = 4;
-         PRAGMA cipher_page_size = 4096;
-         PRAGMA cipher_use_hmac = ON;
-         PRAGMA cipher_plaintext_header_size = 0;
-         PRAGMA cipher_kdf_algorithm = PBKDF2_HMAC_SHA512;
-         PRAGMA cipher_hmac_algorithm = {};",
-        encryption.profile.hmac_algorithm(),
-    ))
-}
-
-#[expect(
-    unsafe_code,
-    reason = "rusqlite keys only through SQL text, where a key must never stand"
-)]
-pub(crate) fn key(connection: &rusqlite::Connection, text: &[u8]) -> rusqlite::Result<()> {
-    let length = i32::try_from(text.len()).map_err(|_| rusqlite::Error::InvalidQuery)?;
-    // SAFETY: the handle is open for as long as `connection` is borrowed, and no statement runs on it; sqlite3_key_v2
-    // copies `length` bytes and keeps no pointer ("SQLCipher API", sqlite3_key_v2).
-    let code = unsafe { ffi::sqlite3_key_v2(connection.handle(), c"main".as_ptr(), text.as_ptr().cast(), length) };
-    if code == ffi::SQLITE_OK {
-        Ok(())
-    } else {
-        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 }

@@ -20,10 +20,12 @@ use nimbus_threads::Watch;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::connection::{apply_key, key, prepare_file};
 use crate::defaults;
 use crate::digest::Contents;
 use crate::error::StoreError;
+use crate::keying::{apply_key, key};
+use crate::main_file;
+use crate::opening::prepare_file;
 use crate::options::{Encryption, Mode, OpenOptions, Profile};
 use crate::tamper;
 use crate::watched::{self, PagesRead, Watched};
@@ -37,6 +39,9 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLI
 const PAGE_BYTES: u64 = 4096;
 /// What SQLCipher reserves at the end of a page of every profile.
 const RESERVED_BYTES: i32 = 80;
+
+/// The source is read in the order of its tables, and the copy in the order of its pages.
+const PAGES_AHEAD: bool = true;
 
 /// Which file is copied where.
 pub struct CopyJob {
@@ -111,6 +116,8 @@ fn settle(job: &CopyJob) -> Result<String, StoreError> {
 }
 
 fn copy_settled(job: &CopyJob, encoding: &str, watch: &Arc<Watch>) -> Result<(), StoreError> {
+    // The pages that are written are not authenticated once more when they are read back as they were written.
+    let _known_pages = job.target_encryption.as_ref().map(|target| target.file_pages());
     let mut connection = connect(job, encoding).map_err(|error| of_copy(error, job))?;
     let source_bytes = length_of(&job.source);
     let target = job.target.clone();
@@ -148,6 +155,9 @@ fn connect(job: &CopyJob, encoding: &str) -> rusqlite::Result<Connection> {
     {
         let _changed = defaults::Changed::to(profile_of(job.source_encryption.as_deref()), &connection)?;
         attach_source(&connection, job)?;
+    }
+    if job.source_encryption.is_some() {
+        main_file::know(&connection, c"source", PAGES_AHEAD);
     }
     connection.execute_batch(&format!(
         "PRAGMA source.cache_size = -{CACHE_KIBIBYTES}; PRAGMA source.synchronous = OFF; PRAGMA source.cell_size_check = ON;"
@@ -257,6 +267,7 @@ fn open(path: &Path, encryption: Option<&Encryption>) -> rusqlite::Result<Connec
     let connection = Connection::open_with_flags(path, FLAGS)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     if let Some(encryption) = encryption {
+        main_file::know(&connection, c"main", PAGES_AHEAD);
         apply_key(&connection, encryption)?;
     }
     connection.execute_batch(&format!(

@@ -8,7 +8,9 @@
 //! | `provider`   | the C interface through which SQLCipher asks for crypto (all the FFI)    |
 //! | `secret_memory` | SQLCipher's memory for keys, kept out of core dumps                      |
 //! | `tamper`     | the count of pages that did not authenticate                             |
-//! | `connection` | opening and keying a file, running checked statements                    |
+//! | `connection` | running checked statements                                               |
+//! | `opening`    | the file as it must be, and a store's settings                           |
+//! | `keying`     | the key of a connection, and the format of its pages                     |
 //! | `side_files` | the log and the journal beside an encrypted file, before SQLite uses them   |
 //! | `frames`     | a write-ahead log, read and authenticated as SQLite's recovery would      |
 //! | `journal`    | a rollback journal, likewise                                             |
@@ -36,7 +38,8 @@
 //! | `library_error` | what goes wrong there, in SQLite's terms                             |
 //! | `library_rekey` | another raw key for a file of the library                            |
 //! | `open_files` | no file is open exclusively and otherwise at once in this process        |
-//! | `own_size`   | the size of a file that belongs to this process                          |
+//! | `main_file`  | what is known of a data file while it is open: its size, the pages that come next |
+//! | `late_log`   | a write-ahead log that is made when it is first written                  |
 //! | `exit`       | native threads stop before SQLCipher's own exit handler runs             |
 
 mod authorizer;
@@ -52,6 +55,8 @@ mod error;
 mod exit;
 mod frames;
 mod journal;
+mod keying;
+mod late_log;
 mod library;
 mod library_authorizer;
 mod library_beside;
@@ -61,13 +66,15 @@ mod library_pool;
 mod library_rekey;
 mod linkage;
 mod log;
+mod main_file;
 mod meter;
 mod open_files;
+mod opening;
 mod options;
-mod own_size;
 mod provider;
 mod queue;
 mod raw_file;
+mod read_ahead;
 mod rekey;
 mod secret_memory;
 mod side_files;

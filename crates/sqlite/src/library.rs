@@ -15,20 +15,19 @@ use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::AuthContext;
 
-use crate::connection::{CREATE_SETTINGS, apply_key, key, prepare_file};
-use crate::defaults;
 use crate::error::StoreError;
+use crate::keying::{apply_key, apply_raw_key};
 use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
 use crate::library_rekey::{first_page_lost, rewrite};
+use crate::main_file;
+use crate::open_files::LATE_LOG;
+use crate::opening::{CREATE_SETTINGS, prepare_file};
 use crate::options::{Encryption, Mode, Profile};
-use crate::own_size;
 use crate::raw_file::RawFile;
 use crate::side_files::SideFiles;
 use crate::tamper::{self, Mark};
 
-/// Bytes of a key as SQLCipher takes it in text: `x'<64 hex digits>'`.
-const RAW_TEXT_BYTES: usize = 67;
 /// In KiB ("PRAGMA `cache_size`"): what better-sqlite3 has by default.
 const CACHE_KIBIBYTES: u32 = 16_000;
 /// Of an encrypted file that belongs to this process: to open a page again costs as much as to read hundreds of rows.
@@ -90,12 +89,14 @@ pub struct PageMark(Mark);
 impl PageMark {
     /// Where the count stands now.
     #[must_use]
+    #[inline]
     pub fn now() -> Self {
         Self(tamper::mark())
     }
 
     /// Whether nothing read since may be handed out.
     #[must_use]
+    #[inline]
     pub fn page_failed(self) -> bool {
         self.0.page_failed_since()
     }
@@ -155,7 +156,7 @@ impl LibraryConnection {
         };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let inner = if options.exclusive {
-            rusqlite::Connection::open_with_flags_and_vfs(options.path, flags, c"unix-excl")
+            rusqlite::Connection::open_with_flags_and_vfs(options.path, flags, LATE_LOG)
         } else {
             rusqlite::Connection::open_with_flags(options.path, flags)
         }
@@ -165,8 +166,8 @@ impl LibraryConnection {
             if inner.is_readonly("main").map_err(LibraryError::from_sqlite)? {
                 return Err(LibraryError::not_exclusive(options.path));
             }
-            own_size::keep(&inner);
         }
+        main_file::know(&inner, c"main", options.key.is_some());
         let mut connection = Self {
             inner,
             key: options.key.clone(),
@@ -362,33 +363,4 @@ fn unless_busy(outcome: rusqlite::Result<()>) -> Result<(), LibraryError> {
         Err(error) if error.code & 0xff == ffi::SQLITE_BUSY => Ok(()),
         other => other,
     }
-}
-
-fn apply_raw_key(connection: &rusqlite::Connection, raw: &LockedBytes<32>, profile: Profile) -> rusqlite::Result<()> {
-    let _settled = defaults::settled();
-    // With the text kept, files that are attached get the key without this file's salt, and so their own.
-    raw_text(raw, |text| key(connection, text))?;
-    connection.execute_batch(&format!(
-        "PRAGMA cipher_store_pass = ON;
-         PRAGMA cipher_compatibility = 4;
-         PRAGMA cipher_page_size = 4096;
-         PRAGMA cipher_use_hmac = ON;
-         PRAGMA cipher_plaintext_header_size = 0;
-         PRAGMA cipher_kdf_algorithm = PBKDF2_HMAC_SHA512;
-         PRAGMA cipher_hmac_algorithm = {};",
-        profile.hmac_algorithm(),
-    ))
-}
-
-fn raw_text<R>(raw: &LockedBytes<32>, use_text: impl FnOnce(&[u8]) -> R) -> R {
-    let mut text = LockedBytes::<RAW_TEXT_BYTES>::zeroed();
-    let [x, open, digits @ .., close] = text.expose_secret_mut();
-    (*x, *open, *close) = (b'x', b'\'', b'\'');
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(raw.expose_secret()) {
-        pair.copy_from_slice(&[
-            nimbus_crypto::hex_digit(byte >> 4),
-            nimbus_crypto::hex_digit(byte & 0xf),
-        ]);
-    }
-    use_text(text.expose_secret())
 }

@@ -21,6 +21,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use libsqlite3_sys as ffi;
 
+use crate::late_log;
+
 /// How a connection locks a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locking {
@@ -70,6 +72,7 @@ struct Guard {
     vfs: ffi::sqlite3_vfs,
     system: *mut ffi::sqlite3_vfs,
     is_exclusive: bool,
+    makes_log_late: bool,
 }
 
 /// In the place of the VFS's own table of methods, which it begins with.
@@ -80,14 +83,18 @@ struct OpenFile {
     inode: Inode,
 }
 
+/// The VFS that is `unix-excl`, but for its logs (see `late_log`).
+pub(crate) const LATE_LOG: &CStr = c"nimbus-excl";
+
 /// Puts the guards before the system's VFSes. Called once, before this process opens a database.
 pub(crate) fn guard() {
     // The default comes last, since registering it puts it first.
-    for (name, is_exclusive) in [
-        (c"unix-none", false),
-        (c"unix-dotfile", false),
-        (c"unix-excl", true),
-        (c"unix", false),
+    for (name, own_name, is_exclusive) in [
+        (c"unix-none", None, false),
+        (c"unix-dotfile", None, false),
+        (c"unix-excl", Some(LATE_LOG), true),
+        (c"unix-excl", None, true),
+        (c"unix", None, false),
     ] {
         // SAFETY: SQLite is initialised, and its VFSes live as long as the process, as do the guards. Of two with one name only
         // one may be registered ("sqlite3_vfs_register"), so the system's goes first; it is still used, through the pointer.
@@ -96,15 +103,19 @@ pub(crate) fn guard() {
             if system.is_null() {
                 continue;
             }
-            ffi::sqlite3_vfs_unregister(system);
+            if own_name.is_none() {
+                ffi::sqlite3_vfs_unregister(system);
+            }
             let guard = Box::leak(Box::new(Guard {
                 vfs: ffi::sqlite3_vfs {
                     pNext: ptr::null_mut(),
+                    zName: own_name.unwrap_or(name).as_ptr(),
                     xOpen: Some(open),
                     ..*system
                 },
                 system,
                 is_exclusive,
+                makes_log_late: own_name.is_some(),
             }));
             ffi::sqlite3_vfs_register(ptr::from_mut(guard).cast(), c_int::from(name == c"unix"));
         }
@@ -127,6 +138,16 @@ unsafe extern "C" fn open(
             return ffi::SQLITE_CANTOPEN;
         };
         if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 || name.is_null() {
+            if guard.makes_log_late
+                && flags & ffi::SQLITE_OPEN_WAL != 0
+                && late_log::is_absent(name)
+                && late_log::open(guard.system, name, file, flags)
+            {
+                if !flags_out.is_null() {
+                    *flags_out = flags;
+                }
+                return ffi::SQLITE_OK;
+            }
             return open(guard.system, name, file, flags, flags_out);
         }
         let path = Path::new(OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));

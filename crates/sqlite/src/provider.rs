@@ -19,7 +19,7 @@ use nimbus_crypto::sqlcipher::{BLOCK_BYTES, HashAlgorithm, PageCrypto, pbkdf2};
 use nimbus_crypto::{KEY_BYTES, random};
 
 use crate::linkage::called_from_c;
-use crate::{meter, secret_memory, tamper};
+use crate::{meter, read_ahead, secret_memory, tamper};
 
 const KEY_SIZE: c_int = 32;
 const BLOCK_SIZE: c_int = 16;
@@ -232,12 +232,21 @@ unsafe extern "C" fn hmac(
         if meter::page().is_break() {
             return SQLITE_ERROR;
         }
-        let mac = state.hmac(hash, key, page, suffix);
-        let behind_input = page.as_ptr().add(page.len());
-        if !ptr::eq(behind_input, out) && !mac.matches(slice::from_raw_parts(behind_input, hash.output_bytes())) {
-            tamper::record_failure();
+        let is_written = ptr::eq(page.as_ptr().add(page.len()), out);
+        if is_written {
+            let mac = state.hmac(hash, key, page, suffix);
+            out.copy_from_nonoverlapping(mac.as_bytes().as_ptr(), mac.as_bytes().len());
+            let sealed = slice::from_raw_parts(input, page.len() + hash.output_bytes());
+            state.remember(hash, key, sealed, suffix);
+        } else {
+            let sealed = slice::from_raw_parts(input, page.len() + hash.output_bytes());
+            let mac = state.hmac_of_read(hash, key, sealed, suffix, read_ahead::take);
+            let (_, stored) = sealed.split_at(page.len());
+            if !mac.matches(stored) {
+                tamper::record_failure();
+            }
+            out.copy_from_nonoverlapping(mac.as_bytes().as_ptr(), mac.as_bytes().len());
         }
-        out.copy_from_nonoverlapping(mac.as_bytes().as_ptr(), mac.as_bytes().len());
     }
     SQLITE_OK
 }

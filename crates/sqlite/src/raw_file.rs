@@ -3,12 +3,15 @@
 
 #![expect(unsafe_code, reason = "rusqlite does not show the open file")]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use libsqlite3_sys as ffi;
 
 const PAGE_BYTES: usize = 4096;
+/// No operation of a file, and so one that ends what a connection knows of it (`main_file`): nobody may hold a lock now. SQLite has
+/// the numbers up to 100.
+const FORGET: c_int = 0x6e69_6d62;
 
 /// The open file of a connection.
 pub(crate) struct RawFile<'a> {
@@ -19,7 +22,7 @@ pub(crate) struct RawFile<'a> {
 impl<'a> RawFile<'a> {
     /// `None` if SQLite has no file open.
     pub(crate) fn of(connection: &'a rusqlite::Connection) -> Option<Self> {
-        file_of(connection).map(|(file, methods)| Self { file, methods })
+        file_of(connection, c"main").map(|(file, methods)| Self { file, methods })
     }
 
     /// Its size; the error is SQLite's code.
@@ -61,16 +64,23 @@ impl<'a> RawFile<'a> {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<c_int, c_int> {
         let read = self.methods.xRead.ok_or(ffi::SQLITE_IOERR)?;
+        let control = self.methods.xFileControl.ok_or(ffi::SQLITE_IOERR)?;
         let length = c_int::try_from(out.len()).map_err(|_| ffi::SQLITE_IOERR)?;
         let offset = i64::try_from(offset).map_err(|_| ffi::SQLITE_IOERR)?;
+        // SAFETY: the method is that of this open file; it does not know the opcode, and says so without looking at what comes with
+        // it ("Opcodes for xFileControl").
+        unsafe { control(self.file, FORGET, ptr::null_mut()) };
         // SAFETY: the method is that of this open file; it writes `length` bytes into `out`, all of them, whatever it returns
         // but an error ("SQLITE_IOERR_SHORT_READ").
         Ok(unsafe { read(self.file, out.as_mut_ptr().cast(), length, offset) })
     }
 }
 
-/// SQLite's own descriptor of the data file, and what can be done with it.
-pub(crate) fn file_of(connection: &rusqlite::Connection) -> Option<(*mut ffi::sqlite3_file, &ffi::sqlite3_io_methods)> {
+/// SQLite's own descriptor of the data file of the database `schema`, and what can be done with it.
+pub(crate) fn file_of<'a>(
+    connection: &'a rusqlite::Connection,
+    schema: &CStr,
+) -> Option<(*mut ffi::sqlite3_file, &'a ffi::sqlite3_io_methods)> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     // SAFETY: SQLITE_FCNTL_FILE_POINTER writes one pointer to `file`, which stays valid while the connection is open; its method
     // table is set for as long as it is open ("sqlite3_io_methods"). A connection is used by one thread at a time, and no
@@ -78,7 +88,7 @@ pub(crate) fn file_of(connection: &rusqlite::Connection) -> Option<(*mut ffi::sq
     unsafe {
         let found = ffi::sqlite3_file_control(
             connection.handle(),
-            c"main".as_ptr(),
+            schema.as_ptr(),
             ffi::SQLITE_FCNTL_FILE_POINTER,
             (&raw mut file).cast(),
         );

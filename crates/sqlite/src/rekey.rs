@@ -21,10 +21,12 @@ use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 
 use crate::cache::Role;
-use crate::connection::{Connection, Opening, apply_key, prepare_file};
+use crate::connection::Connection;
 use crate::copy::with_suffix;
 use crate::error::StoreError;
+use crate::keying::apply_key;
 use crate::meter;
+use crate::opening::{Opening, prepare_file};
 use crate::options::{Encryption, Mode, OpenOptions};
 use crate::side_files::SideFiles;
 use crate::tamper;

@@ -16,12 +16,14 @@ thread_local! {
 pub(crate) struct Mark(u64);
 
 /// Where the count stands now.
+#[inline]
 pub(crate) fn mark() -> Mark {
     Mark(FAILURES.get())
 }
 
 impl Mark {
     /// Whether a page failed on this thread since the mark was taken.
+    #[inline]
     pub(crate) fn page_failed_since(self) -> bool {
         FAILURES.get() != self.0
     }

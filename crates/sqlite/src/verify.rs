@@ -129,12 +129,9 @@ fn failing_pages(
             let (part, _) = piece.split_at_mut(length);
             file.read_exact_at(part, at)
                 .map_err(|error| StoreError::from_reading(&error, path))?;
-            for (number, page) in (index * PIECE_PAGES + 1..).zip(part.chunks_exact(PAGE_BYTES)) {
-                let number = u32::try_from(number).map_err(|_| StoreError::corrupt(path))?;
-                if number != LOCK_PAGE && !pages.is_authentic(number, page) {
-                    failed.push(number);
-                }
-            }
+            let first = u32::try_from(index * PIECE_PAGES + 1).map_err(|_| StoreError::corrupt(path))?;
+            let found = pages.not_authentic(first, PAGE_BYTES, part);
+            failed.extend(found.into_iter().filter(|&number| number != LOCK_PAGE));
             pace.rest(length as u64, || watch.is_cancelled() || exit::is_under_way());
         }
     };

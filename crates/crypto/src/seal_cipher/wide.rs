@@ -2,6 +2,7 @@
 //! this. It computes what the crate `aes-gcm-siv` computes, which is used on every other processor and in the tests.
 
 mod blocks;
+mod keyed_hash;
 mod polyval;
 
 #[allow(clippy::wildcard_imports, reason = "the names say where they are from")]
@@ -16,17 +17,18 @@ use self::blocks::{
     BLOCK_BYTES, CHUNK_BYTES, ROUND_KEYS, RoundKeys, VECTORS, broadcast, count_up, encrypt, expand, expand_bytes,
     lanes, load_all, load_block, store_all, xor,
 };
+pub(crate) use self::keyed_hash::KeyedHash;
 use self::polyval::{Hash, Powers};
 use crate::KEY_BYTES;
 use crate::aead::{NONCE_BYTES, NotAuthentic, TAG_BYTES};
 
 /// A processor that has the instructions. Whoever holds one may call what needs them.
 #[derive(Clone, Copy)]
-pub(super) struct Processor(());
+pub(crate) struct Processor(());
 
 impl Processor {
     /// `None` on a processor that lacks one of them.
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")

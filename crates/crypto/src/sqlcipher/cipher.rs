@@ -3,11 +3,10 @@
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
 use aes::{Aes256Dec, Aes256Enc};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::BLOCK_BYTES;
-use crate::KEY_BYTES;
+use crate::{KEY_BYTES, constant_time};
 
 /// Input and output are not the same whole number of 16-byte blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +51,7 @@ impl CipherKey {
 
     /// Whether this is `key`, compared in constant time.
     pub(super) fn is(&self, key: &[u8; KEY_BYTES]) -> bool {
-        self.key.ct_eq(key).into()
+        constant_time::equal(&self.key, key)
     }
 
     pub(super) fn encrypt(

@@ -1,7 +1,12 @@
 //! The pages of one file as they lie on the disk, for whoever reads them past SQLite: in a log, in a journal.
 
+use std::sync::Arc;
+
 use super::cipher::CipherKey;
-use super::mac::{HashAlgorithm, MacKey};
+#[cfg(target_arch = "x86_64")]
+use super::lanes::LaneKey;
+use super::mac::HashAlgorithm;
+use super::shared_mac::SharedMac;
 use super::{BLOCK_BYTES, pbkdf2};
 use crate::{FileId, KEY_BYTES, LockedBox, LockedBytes};
 
@@ -15,9 +20,12 @@ const MAC_KEY_ROUNDS: std::num::NonZeroU32 = std::num::NonZeroU32::new(2).expect
 ///
 /// A page ends with its IV and the MAC of ciphertext, IV and page number (little endian). The first page begins with the
 /// file's salt in the clear, which the MAC does not cover.
+///
+/// Every page given to it is authenticated anew. But as long as it lives, what connections to the file know of pages that they read or
+/// wrote lives too ([`crate::sqlcipher::PageCrypto`]).
 pub struct FilePages {
     algorithm: HashAlgorithm,
-    mac: LockedBox<MacKey>,
+    mac: Arc<SharedMac>,
     cipher: LockedBox<CipherKey>,
     salt: FileId,
 }
@@ -36,7 +44,7 @@ impl FilePages {
         );
         Self {
             algorithm,
-            mac: LockedBox::new(MacKey::new(algorithm, mac_key.expose_secret())),
+            mac: SharedMac::of(algorithm, mac_key.expose_secret()),
             cipher: LockedBox::new(CipherKey::new(key)),
             salt,
         }
@@ -51,6 +59,62 @@ impl FilePages {
             .strip_prefix(salt)
             .and_then(|rest| rest.split_at_checked(rest.len().checked_sub(self.algorithm.output_bytes())?));
         covered.is_some_and(|(covered, stored)| self.mac.mac(covered, &number.to_le_bytes()).matches(stored))
+    }
+
+    /// Which of the pages of `page_bytes` in `pages`, the first of which is the page `first`, are not authentic, ascending. What is less than
+    /// a page at the end is not looked at.
+    #[must_use]
+    pub fn not_authentic(&self, first: u32, page_bytes: usize, pages: &[u8]) -> Vec<u32> {
+        let numbered: Vec<_> = (first..).zip(pages.chunks_exact(page_bytes)).collect();
+        let mut failed = Vec::new();
+        let mut judge = |pages: &[(u32, &[u8])]| {
+            let one_by_one = pages.iter().filter(|(number, page)| !self.is_authentic(*number, page));
+            failed.extend(one_by_one.map(|(number, _)| *number));
+        };
+        // Of the first page of a file less is covered.
+        let (alone, others) = numbered.split_at(usize::from(first == 1).min(numbered.len()));
+        judge(alone);
+        #[cfg(target_arch = "x86_64")]
+        let (others, several) = match self.mac.lanes() {
+            Some(lanes) => self.not_authentic_at_once(lanes, others),
+            None => (others, Vec::new()),
+        };
+        judge(others);
+        #[cfg(target_arch = "x86_64")]
+        failed.extend(several);
+        failed.sort_unstable();
+        failed
+    }
+
+    /// Likewise for as many of `pages` as fill all lanes; the others are returned.
+    #[cfg(target_arch = "x86_64")]
+    fn not_authentic_at_once<'p, 'b>(
+        &self,
+        lanes: &LaneKey,
+        pages: &'p [(u32, &'b [u8])],
+    ) -> (&'p [(u32, &'b [u8])], Vec<u32>) {
+        let (most, _) = lanes.pages();
+        let batches = pages.chunks_exact(most);
+        let rest = batches.remainder();
+        let mac_bytes = self.algorithm.output_bytes();
+        let mut failed = Vec::new();
+        for batch in batches {
+            let covered: Vec<_> = batch
+                .iter()
+                .map(|(number, page)| {
+                    (
+                        page.split_at(page.len().saturating_sub(mac_bytes)).0,
+                        number.to_le_bytes(),
+                    )
+                })
+                .collect();
+            for ((number, page), mac) in batch.iter().zip(lanes.macs(&covered)) {
+                if !mac.matches(page.split_at(page.len().saturating_sub(mac_bytes)).1) {
+                    failed.push(*number);
+                }
+            }
+        }
+        (rest, failed)
     }
 
     /// The content of the first page if it is authentic, with zeros in place of the salt and of what SQLCipher reserves.

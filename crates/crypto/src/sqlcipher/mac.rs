@@ -8,10 +8,13 @@ use hmac::digest::Output;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::KEY_BYTES;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::LaneKey;
+#[cfg(target_arch = "x86_64")]
+use crate::LockedBox;
+use crate::{KEY_BYTES, constant_time};
 
 /// A hash that SQLCipher can be set to (`PRAGMA cipher_hmac_algorithm`, `PRAGMA cipher_kdf_algorithm`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,15 @@ pub enum PageMac {
 }
 
 impl PageMac {
+    /// A MAC from its bytes, if there are as many as it has.
+    pub(super) fn from_bytes(algorithm: HashAlgorithm, bytes: &[u8]) -> Option<Self> {
+        match algorithm {
+            HashAlgorithm::Sha1 => bytes.try_into().ok().map(Self::Sha1),
+            HashAlgorithm::Sha256 => bytes.try_into().ok().map(Self::Sha256),
+            HashAlgorithm::Sha512 => bytes.try_into().ok().map(Self::Sha512),
+        }
+    }
+
     /// The MAC's bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
@@ -71,7 +83,7 @@ impl PageMac {
     /// Whether `stored` is this MAC, compared in constant time.
     #[must_use]
     pub fn matches(&self, stored: &[u8]) -> bool {
-        self.as_bytes().ct_eq(stored).into()
+        constant_time::equal(self.as_bytes(), stored)
     }
 }
 
@@ -99,7 +111,7 @@ impl MacKey {
 
     /// Whether this is `key` for `algorithm`, the key compared in constant time.
     pub(super) fn is(&self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> bool {
-        self.algorithm() == algorithm && self.key.ct_eq(key).into()
+        self.algorithm() == algorithm && constant_time::equal(&self.key, key)
     }
 
     pub(super) fn mac(&self, page: &[u8], suffix: &[u8]) -> PageMac {
@@ -110,7 +122,13 @@ impl MacKey {
         }
     }
 
-    const fn algorithm(&self) -> HashAlgorithm {
+    /// The same for several pages at once, where that takes less time.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn lanes(&self) -> Option<LockedBox<LaneKey>> {
+        LaneKey::new(self.algorithm(), &self.key).map(LockedBox::new)
+    }
+
+    pub(super) const fn algorithm(&self) -> HashAlgorithm {
         match self.midstate {
             Midstate::Sha1(_) => HashAlgorithm::Sha1,
             Midstate::Sha256(_) => HashAlgorithm::Sha256,

@@ -1,18 +1,23 @@
 //! The state of one SQLCipher connection's provider: its expanded keys.
 
+use std::sync::Arc;
+
+use super::BLOCK_BYTES;
+use super::ahead::PagesAhead;
 use super::cipher::{CipherKey, CipherLength};
-use super::mac::{HashAlgorithm, MacKey, PageMac};
+use super::mac::{HashAlgorithm, PageMac};
+use super::shared_mac::SharedMac;
 use super::slots::TwoSlots;
-use super::{BLOCK_BYTES, cipher, mac};
-use crate::KEY_BYTES;
+use crate::{KEY_BYTES, LockedBox};
 
 /// Encrypts, decrypts and authenticates pages. SQLCipher passes the raw key with every page; the AES schedules and
 /// HMAC midstates made from it are kept (locked, wiped on drop) and found again by the key's value, two at a time: the
-/// page key and, during a rekey, its successor.
+/// page key and, during a rekey, its successor. With the midstates, which all connections to a file share, goes a memo of the pages
+/// that were found authentic or written: those need no HMAC while they are the same bytes.
 #[derive(Default)]
 pub struct PageCrypto {
-    ciphers: TwoSlots<CipherKey>,
-    macs: TwoSlots<MacKey>,
+    ciphers: TwoSlots<LockedBox<CipherKey>>,
+    macs: TwoSlots<Arc<SharedMac>>,
 }
 
 impl PageCrypto {
@@ -52,13 +57,38 @@ impl PageCrypto {
 
     /// HMAC (RFC 2104) of `page` followed by `suffix`, which SQLCipher makes the page number.
     pub fn hmac(&mut self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES], page: &[u8], suffix: &[u8]) -> PageMac {
+        self.mac(algorithm, key).mac(page, suffix)
+    }
+
+    /// The same of a page that is read: `sealed` is the page and right behind it the MAC that it was stored with, which the
+    /// result is to be compared with. It is taken from there if these very bytes are known to have it.
+    ///
+    /// If they are not, and several pages at once take less time than each alone, `ahead` is asked for pages that will be
+    /// read next: if this page is among them, all of them are authenticated now, and known later.
+    pub fn hmac_of_read(
+        &mut self,
+        algorithm: HashAlgorithm,
+        key: &[u8; KEY_BYTES],
+        sealed: &[u8],
+        suffix: &[u8],
+        ahead: impl FnOnce() -> Option<PagesAhead>,
+    ) -> PageMac {
+        self.mac(algorithm, key).mac_of_read(sealed, suffix, ahead)
+    }
+
+    /// A page is being written: `sealed` is the page and right behind it what [`Self::hmac`] said of it. Whoever reads it
+    /// needs no HMAC.
+    pub fn remember(&mut self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES], sealed: &[u8], suffix: &[u8]) {
+        self.mac(algorithm, key).remember(sealed, suffix);
+    }
+
+    fn mac(&mut self, algorithm: HashAlgorithm, key: &[u8; KEY_BYTES]) -> &SharedMac {
         self.macs
-            .get_or_insert(|held| held.is(algorithm, key), || mac::MacKey::new(algorithm, key))
-            .mac(page, suffix)
+            .get_or_insert(|held| held.is(algorithm, key), || SharedMac::of(algorithm, key))
     }
 
     fn cipher(&mut self, key: &[u8; KEY_BYTES]) -> &CipherKey {
         self.ciphers
-            .get_or_insert(|held| held.is(key), || cipher::CipherKey::new(key))
+            .get_or_insert(|held| held.is(key), || LockedBox::new(CipherKey::new(key)))
     }
 }

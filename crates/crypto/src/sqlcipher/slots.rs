@@ -1,11 +1,9 @@
 //! A cache of the two most recently used keys.
 
-use crate::LockedBox;
-
-/// Up to two expanded keys in locked memory, the least recently used one giving way.
+/// Up to two expanded keys, the least recently used one giving way.
 pub(super) struct TwoSlots<T> {
-    newest: Option<LockedBox<T>>,
-    oldest: Option<LockedBox<T>>,
+    newest: Option<T>,
+    oldest: Option<T>,
 }
 
 impl<T> Default for TwoSlots<T> {
@@ -20,14 +18,14 @@ impl<T> Default for TwoSlots<T> {
 impl<T> TwoSlots<T> {
     /// The value that `is_wanted`, made by `make` if neither is.
     pub(super) fn get_or_insert(&mut self, is_wanted: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &T {
-        let held = |slot: &Option<LockedBox<T>>| slot.as_ref().is_some_and(|value| is_wanted(value));
+        let held = |slot: &Option<T>| slot.as_ref().is_some_and(&is_wanted);
         if !held(&self.newest) {
             std::mem::swap(&mut self.newest, &mut self.oldest);
             if !held(&self.newest) {
                 self.newest = None;
             }
         }
-        self.newest.get_or_insert_with(|| LockedBox::new(make()))
+        self.newest.get_or_insert_with(make)
     }
 }
 

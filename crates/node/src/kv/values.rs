@@ -72,7 +72,7 @@ pub struct NativeKvWrite {
     pub eventual: bool,
 }
 
-/// Byte strings, one behind the other.
+/// Byte strings, one behind the other, each at the next multiple of 8.
 #[napi(object, object_from_js = false)]
 pub struct NativePacked {
     /// Their bytes.

@@ -1,151 +1,36 @@
-//! The arguments of one call.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
+//! The arguments of one call of the library.
 
 use napi::sys;
 
 use super::state::State;
+use crate::boundary;
 
-/// Enough for most statements; more go to the heap.
-const INLINE: usize = 12;
-
-pub(super) struct Arguments {
-    inline: [sys::napi_value; INLINE],
-    heap: Vec<sys::napi_value>,
-    count: usize,
-    pub(super) this: sys::napi_value,
-    pub(super) env: sys::napi_env,
-    state: *mut State,
-}
+pub(super) type Arguments = boundary::Arguments<State>;
 
 /// Runs the body of a function; a panic in it is an exception there.
 ///
 /// # Safety
-/// `env` and `info` are those of a call of one of this module's functions.
+/// `env` and `info` are those of a call of one of the library's functions.
 #[inline]
 pub(super) unsafe fn call(
     env: sys::napi_env,
     info: sys::napi_callback_info,
     body: impl FnOnce(&Arguments) -> sys::napi_value,
 ) -> sys::napi_value {
-    // SAFETY: the caller's contract.
-    let arguments = unsafe { Arguments::of(env, info) };
-    if let Ok(value) = catch_unwind(AssertUnwindSafe(|| body(&arguments))) {
-        return value;
-    }
-    // SAFETY: `env` is current; the strings end with a NUL.
-    unsafe { sys::napi_throw_error(env, ptr::null(), c"the call failed inside nimbus".as_ptr()) };
-    ptr::null_mut()
+    // SAFETY: the caller's contract: they are registered with a `State`.
+    unsafe { boundary::call(env, info, body) }
 }
 
-impl Arguments {
-    /// # Safety
-    /// `env` and `info` are those of a call of one of this module's functions.
-    #[inline]
-    pub(super) unsafe fn of(env: sys::napi_env, info: sys::napi_callback_info) -> Self {
-        let mut arguments = Self {
-            inline: [ptr::null_mut(); INLINE],
-            heap: Vec::new(),
-            count: INLINE,
-            this: ptr::null_mut(),
-            env,
-            state: ptr::null_mut(),
-        };
-        let mut data = ptr::null_mut();
-        // SAFETY: the caller's contract; the arrays have room for the counts that are passed.
-        unsafe {
-            sys::napi_get_cb_info(
-                env,
-                info,
-                &raw mut arguments.count,
-                arguments.inline.as_mut_ptr(),
-                &raw mut arguments.this,
-                &raw mut data,
-            );
-            if arguments.count > INLINE {
-                arguments.heap.resize(arguments.count, ptr::null_mut());
-                let mut count = arguments.count;
-                sys::napi_get_cb_info(
-                    env,
-                    info,
-                    &raw mut count,
-                    arguments.heap.as_mut_ptr(),
-                    ptr::null_mut(),
-                    ptr::null_mut(),
-                );
-            }
-        }
-        arguments.state = data.cast();
-        arguments
-    }
-
-    #[inline]
-    pub(super) fn all(&self) -> &[sys::napi_value] {
-        if self.heap.is_empty() {
-            self.inline.get(..self.count).unwrap_or(&self.inline)
-        } else {
-            &self.heap
-        }
-    }
-
-    /// Null where there is none: Node-API answers that with an error.
-    #[inline]
-    pub(super) fn at(&self, index: usize) -> sys::napi_value {
-        self.all().get(index).copied().unwrap_or(ptr::null_mut())
-    }
-
-    /// What the environment has open. Looked up anew after JavaScript ran.
-    #[inline]
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "the state is not the arguments': each borrow of it ends with the expression that it was asked for in"
-    )]
-    pub(super) fn state(&self) -> &mut State {
-        // SAFETY: the state lives as long as the environment whose function was called, on this thread alone; no caller
-        // keeps the borrow across a call into JavaScript.
-        unsafe { &mut *self.state }
-    }
-
-    /// -1, which is no handle, if it is not an integer.
-    #[inline]
-    pub(super) fn integer(&self, index: usize) -> i32 {
-        let mut value = -1;
-        // SAFETY: a value of this call, or null, which is refused.
-        unsafe { sys::napi_get_value_int32(self.env, self.at(index), &raw mut value) };
-        value
-    }
-
-    pub(super) fn boolean(&self, index: usize) -> bool {
-        let mut value = false;
-        // SAFETY: a value of this call, or null, which is refused.
-        unsafe { sys::napi_get_value_bool(self.env, self.at(index), &raw mut value) };
-        value
-    }
-
-    pub(super) fn string(&self, index: usize) -> Option<Vec<u8>> {
-        // SAFETY: a value of this call.
-        unsafe { super::value::string_bytes(self.env, self.at(index)) }
-    }
-
-    /// With a NUL at its end, and none inside: what follows one is cut off, as SQLite would.
-    pub(super) fn c_string(&self, index: usize) -> Option<std::ffi::CString> {
-        let mut bytes = self.string(index)?;
-        if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
-            bytes.truncate(end);
-        }
-        std::ffi::CString::new(bytes).ok()
-    }
-
-    /// `None` unless it is a function.
-    pub(super) fn function(&self, index: usize) -> Option<sys::napi_value> {
-        let value = self.at(index);
-        (super::value::type_of(self.env, value) == sys::ValueType::napi_function).then_some(value)
-    }
-
-    /// The bytes of a Buffer. They are the caller's to change as soon as JavaScript runs.
-    pub(super) fn bytes(&self, index: usize) -> Option<&[u8]> {
-        // SAFETY: a value of this call; nothing of JavaScript runs while the slice lives (checked by each caller).
-        unsafe { super::value::buffer(self.env, self.at(index)) }
-    }
+/// The same for a function whose arguments are rarely wanted: the body takes them then.
+///
+/// # Safety
+/// As `call`.
+#[inline]
+pub(super) unsafe fn call_without(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+    body: impl FnOnce(&mut Arguments) -> sys::napi_value,
+) -> sys::napi_value {
+    // SAFETY: as above.
+    unsafe { boundary::call_without(env, info, body) }
 }

@@ -90,9 +90,9 @@ pub(super) unsafe extern "C" fn step(env: sys::napi_env, info: sys::napi_callbac
             }
             match code {
                 ffi::SQLITE_OK | ffi::SQLITE_DONE | ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
-                    if !state.counters.is_null() {
-                        *state.counters = f64::from(ffi::sqlite3_backup_pagecount(backup.raw));
-                        *state.counters.add(1) = f64::from(ffi::sqlite3_backup_remaining(backup.raw));
+                    if !state.slab.is_null() {
+                        (*state.slab).changes = f64::from(ffi::sqlite3_backup_pagecount(backup.raw));
+                        (*state.slab).row_id = f64::from(ffi::sqlite3_backup_remaining(backup.raw));
                     }
                     backup.remove &= code != ffi::SQLITE_DONE;
                     value::integer(env, i64::from(code), false)

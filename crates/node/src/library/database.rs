@@ -15,6 +15,7 @@ use nimbus_sqlite::{Encryption, LibraryAccess, LibraryConnection, LibraryError, 
 
 use super::arguments::{Arguments, call};
 use super::running::{Running, call_out};
+use super::slab::Slab;
 use super::state::Database;
 use super::value;
 use crate::keys::Dek;
@@ -26,14 +27,14 @@ const SHA256: i32 = 8;
 const CREATE: i32 = 16;
 const KEY_BYTES: usize = 32;
 
-/// `(makeError, counters: Float64Array)`
+/// `(makeError, slab: Float64Array)`
 pub(super) unsafe extern "C" fn set_up(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node-API calls this with its arguments; references live as long as the environment.
     unsafe {
         call(env, info, |arguments| {
             let state = arguments.state();
             sys::napi_create_reference(env, arguments.at(0), 1, &raw mut state.make_error);
-            sys::napi_create_reference(env, arguments.at(1), 1, &raw mut state.counters_ref);
+            sys::napi_create_reference(env, arguments.at(1), 1, &raw mut state.slab_ref);
             let mut data = ptr::null_mut();
             let mut length = 0;
             sys::napi_get_typedarray_info(
@@ -45,7 +46,11 @@ pub(super) unsafe extern "C" fn set_up(env: sys::napi_env, info: sys::napi_callb
                 ptr::null_mut(),
                 ptr::null_mut(),
             );
-            state.counters = if length >= 3 { data.cast() } else { ptr::null_mut() };
+            state.slab = if length * size_of::<f64>() >= size_of::<Slab>() {
+                data.cast()
+            } else {
+                ptr::null_mut()
+            };
             ptr::null_mut()
         })
     }

@@ -1,9 +1,7 @@
 //! The fast boundary of the embedded library: free functions over Node-API, called with int32 handles.
 //!
-//! napi-rs's classes cost an unwrap and a type check for every call; these functions are made with
-//! `napi_create_function`. All state belongs to one environment (a thread of JavaScript) and is freed by its cleanup hook. The
-//! classes, and every check of an argument that a user can get wrong, are in TypeScript (`src/sqlite`): what these functions
-//! refuse are defects of that code.
+//! All state belongs to one environment (a thread of JavaScript) and is freed by its cleanup hook. The classes, and every check of
+//! an argument that a user can get wrong, are in TypeScript (`src/sqlite`): what these functions refuse are defects of that code.
 //!
 //! A statement may call back into JavaScript, and that may open, prepare and step others: nothing here is borrowed across such a
 //! call. Pointers are looked up again by handle, and TypeScript refuses whatever would close what is running.
@@ -19,22 +17,21 @@ mod arguments;
 mod backup;
 mod database;
 mod function;
-mod handles;
 mod pool;
 mod rows;
 mod running;
+mod slab;
 mod state;
 mod statement;
 mod table;
 mod value;
 
+use napi::Env;
 use napi::bindgen_prelude::Object;
-use napi::{Env, sys};
 use napi_derive::napi;
 
+use crate::boundary::{self, Callback};
 use state::State;
-
-type Callback = unsafe extern "C" fn(sys::napi_env, sys::napi_callback_info) -> sys::napi_value;
 
 const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
     (c"setUp", database::set_up),
@@ -77,28 +74,7 @@ const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
 /// The functions of the embedded library, new for each environment; `src/native/library.ts` has their types.
 #[napi(catch_unwind, ts_return_type = "Record<string, (...values: never[]) => unknown>")]
 pub fn sqlite_library(env: Env) -> napi::Result<Object<'static>> {
-    let raw = env.raw();
-    let state = State::create(raw);
-    let mut object = std::ptr::null_mut();
-    // SAFETY: `raw` is the environment of this call; the state outlives the functions, since it is freed when the
-    // environment ends.
-    unsafe {
-        sys::napi_create_object(raw, &raw mut object);
-        for (name, callback) in FUNCTIONS {
-            let mut function = std::ptr::null_mut();
-            let code = sys::napi_create_function(
-                raw,
-                name.as_ptr(),
-                name.to_bytes().len() as isize,
-                Some(*callback),
-                state.cast(),
-                &raw mut function,
-            );
-            if code != sys::Status::napi_ok {
-                return Err(napi::Error::from_status(napi::Status::from(code)));
-            }
-            sys::napi_set_named_property(raw, object, name.as_ptr(), function);
-        }
-    }
-    Ok(Object::from_raw(raw, object))
+    let state = State::create(env.raw());
+    // SAFETY: the state is freed when the environment ends.
+    unsafe { boundary::functions(env, FUNCTIONS, state) }
 }

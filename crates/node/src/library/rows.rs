@@ -9,11 +9,12 @@ use libsqlite3_sys as ffi;
 use napi::sys;
 use nimbus_sqlite::LibraryError;
 
-use super::arguments::{Arguments, call};
+use super::arguments::{Arguments, call, call_without};
 use super::running::{Running, is_exception_pending};
+use super::slab::{self, Row, Slab};
 use super::state::Statement;
 use super::statement::bind_all;
-use super::value::{self, Arena};
+use super::value::{self, Arena, ArenaSpace};
 
 const ROWS_AT_ONCE: usize = 64;
 /// Arguments of one call lie on the stack.
@@ -21,23 +22,25 @@ const VALUES_AT_ONCE: usize = 1024;
 /// Of a row that `get` builds without the heap.
 const INLINE_COLUMNS: usize = 32;
 
-/// `this.changed(): [factory, sink]` is asked when SQLite prepared the statement anew. `(statement, factory, ...values)`: the
-/// first row, or undefined.
+/// `this.changed(): [factory, sink]` is asked when SQLite prepared the statement anew. `(factory, ...values that are not all numbers)`,
+/// of the statement that the slab names. The first row, or undefined: null or a string of its texts if the rest of it is in the slab,
+/// else what the factory made of it, or the first value where that is all that is wanted.
 pub(super) unsafe extern "C" fn get(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node-API calls this with its arguments; the statement stays prepared, since TypeScript marks its database as
     // busy; what was bound from the arena is cleared before it goes.
     unsafe {
-        call(env, info, |arguments| {
-            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+        call_without(env, info, |arguments| {
+            let Some((slab, statement)) = arguments.state().called() else {
                 return arguments.state().misuse();
             };
-            let has_values = arguments.all().len() > 2;
-            let mut arena = Arena::new();
-            if has_values && let Err(exception) = bind_all(arguments, statement, 2, Some(&mut arena)) {
-                return exception;
-            }
-            let row = first_row(arguments, statement);
-            if has_values {
+            let mut space = ArenaSpace::uninit();
+            let mut arena = Arena::new(&mut space);
+            let must_clear = match slab::bind(arguments, slab, statement, 1, &mut arena) {
+                Ok(must_clear) => must_clear,
+                Err(exception) => return exception,
+            };
+            let row = first_row(arguments, slab, statement);
+            if must_clear {
                 ffi::sqlite3_clear_bindings((*statement).raw);
             }
             row
@@ -46,7 +49,7 @@ pub(super) unsafe extern "C" fn get(env: sys::napi_env, info: sys::napi_callback
 }
 
 #[inline]
-unsafe fn first_row(arguments: &Arguments, statement: *mut Statement) -> sys::napi_value {
+unsafe fn first_row(arguments: &mut Arguments, slab: *mut Slab, statement: *mut Statement) -> sys::napi_value {
     let env = arguments.env;
     // SAFETY: as `get`.
     unsafe {
@@ -60,16 +63,31 @@ unsafe fn first_row(arguments: &Arguments, statement: *mut Statement) -> sys::na
             ffi::sqlite3_reset(raw);
             return running.end(arguments, code);
         }
-        let Ok(factory) = current(arguments, statement, 0, arguments.at(1), &mut false) else {
+        let Ok(changed) = current(arguments, statement, 0, ptr::null_mut(), &mut false) else {
             ffi::sqlite3_reset(raw);
             return running.end(arguments, ffi::SQLITE_OK);
         };
-        let columns = if (*statement).pluck {
-            1
-        } else {
-            (*statement).columns as usize
-        };
         let safe_integers = (*statement).safe_integers;
+        let is_plucked = (*statement).pluck;
+        let columns = if is_plucked { 1 } else { (*statement).columns as usize };
+        let mut row = Row::uninit();
+        if !safe_integers
+            && !is_plucked
+            && let Some(text) = row.read(env, raw, columns)
+        {
+            ffi::sqlite3_reset(raw);
+            if running.has_failed() {
+                return running.end(arguments, ffi::SQLITE_OK);
+            }
+            row.store(slab, columns);
+            return text;
+        }
+        let factory = if changed.is_null() {
+            arguments.take_all();
+            arguments.at(0)
+        } else {
+            changed
+        };
         let mut inline = [ptr::null_mut(); INLINE_COLUMNS];
         let mut heap = Vec::new();
         let values = if let Some(values) = inline.get_mut(..columns) {
@@ -91,7 +109,7 @@ unsafe fn first_row(arguments: &Arguments, statement: *mut Statement) -> sys::na
         if !is_whole {
             return too_long(arguments);
         }
-        if (*statement).pluck {
+        if is_plucked {
             return values.first().copied().unwrap_or(ptr::null_mut());
         }
         let mut row = ptr::null_mut();
@@ -120,7 +138,8 @@ pub(super) unsafe extern "C" fn all(env: sys::napi_env, info: sys::napi_callback
                 Err(error) => return arguments.state().throw(&error),
             };
             let has_values = arguments.all().len() > 3;
-            let mut arena = Arena::new();
+            let mut space = ArenaSpace::uninit();
+            let mut arena = Arena::new(&mut space);
             if has_values && let Err(exception) = bind_all(arguments, statement, 3, Some(&mut arena)) {
                 return exception;
             }

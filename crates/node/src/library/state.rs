@@ -8,7 +8,8 @@ use napi::sys;
 use nimbus_sqlite::{LibraryConnection, LibraryError, LibraryPool, PageMark};
 
 use super::backup::Backup;
-use super::handles::Handles;
+use super::slab::Slab;
+use crate::boundary::Handles;
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -56,9 +57,9 @@ pub(super) struct State {
     pub(super) pools: Handles<LibraryPool>,
     /// `(message, code) => SqliteError`.
     pub(super) make_error: sys::napi_ref,
-    /// Two float64 and one int64: changes, the last row id, and that exactly.
-    pub(super) counters: *mut f64,
-    pub(super) counters_ref: sys::napi_ref,
+    /// Null before `setUp`.
+    pub(super) slab: *mut Slab,
+    pub(super) slab_ref: sys::napi_ref,
 }
 
 impl State {
@@ -71,12 +72,23 @@ impl State {
             backups: Handles::new(),
             pools: Handles::new(),
             make_error: ptr::null_mut(),
-            counters: ptr::null_mut(),
-            counters_ref: ptr::null_mut(),
+            slab: ptr::null_mut(),
+            slab_ref: ptr::null_mut(),
         }));
         // SAFETY: the hook gets back the pointer that it was registered with, once, when nothing of the environment runs.
         unsafe { sys::napi_add_env_cleanup_hook(env, Some(clean_up), state.cast()) };
         state
+    }
+
+    /// What JavaScript left for this call, and the statement that it calls.
+    #[inline]
+    pub(super) fn called(&mut self) -> Option<(*mut Slab, *mut Statement)> {
+        if self.slab.is_null() {
+            return None;
+        }
+        // SAFETY: the memory stays as long as the environment, and no JavaScript runs meanwhile.
+        let handle = unsafe { (*self.slab).statement };
+        self.statements.get(handle).map(|statement| (self.slab, statement))
     }
 
     pub(super) fn database(&mut self, handle: i32) -> Option<*mut Database> {

@@ -6,10 +6,11 @@ use std::ptr;
 use libsqlite3_sys as ffi;
 use napi::sys;
 
-use super::arguments::{Arguments, call};
+use super::arguments::{Arguments, call, call_without};
 use super::running::Running;
+use super::slab::{self, Slab};
 use super::state::Statement;
-use super::value::{self, Arena, NOT_BINDABLE};
+use super::value::{self, Arena, ArenaSpace, NOT_BINDABLE};
 
 /// `(database, sql, isPersistent)`: `[handle, isReadOnly, parameters, ...names of parameters or null]`, or the number 0 for
 /// an empty statement and 1 for more than one.
@@ -286,7 +287,7 @@ pub(super) unsafe fn bind_all(
     Ok(())
 }
 
-fn refuse(env: sys::napi_env, code: c_int) -> sys::napi_value {
+pub(super) fn refuse(env: sys::napi_env, code: c_int) -> sys::napi_value {
     // SAFETY: `env` is current; the strings end with a NUL.
     unsafe {
         match code {
@@ -307,13 +308,13 @@ fn refuse(env: sys::napi_env, code: c_int) -> sys::napi_value {
     ptr::null_mut()
 }
 
-/// `(statement, ...values)`: runs to the end; the counters say what changed.
+/// `(...values that are not all numbers)`, of the statement that the slab names: runs to the end; the slab says what changed.
 pub(super) unsafe extern "C" fn run(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node-API calls this with its arguments; the statement stays prepared, since TypeScript marks its database as
     // busy; what was bound from the arena is cleared before it goes.
     unsafe {
-        call(env, info, |arguments| {
-            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+        call_without(env, info, |arguments| {
+            let Some((slab, statement)) = arguments.state().called() else {
                 return arguments.state().misuse();
             };
             let database = (*statement).database;
@@ -321,14 +322,15 @@ pub(super) unsafe extern "C" fn run(env: sys::napi_env, info: sys::napi_callback
                 Ok(running) => running,
                 Err(error) => return arguments.state().throw(&error),
             };
-            let has_values = arguments.all().len() > 1;
-            let mut arena = Arena::new();
-            if has_values && let Err(exception) = bind_all(arguments, statement, 1, Some(&mut arena)) {
-                return exception;
-            }
+            let mut space = ArenaSpace::uninit();
+            let mut arena = Arena::new(&mut space);
+            let must_clear = match slab::bind(arguments, slab, statement, 0, &mut arena) {
+                Ok(must_clear) => must_clear,
+                Err(exception) => return exception,
+            };
             let raw = (*statement).raw;
-            let code = run_to_end((*database).raw, raw, arguments.state().counters);
-            if has_values {
+            let code = run_to_end((*database).raw, raw, slab);
+            if must_clear {
                 ffi::sqlite3_clear_bindings(raw);
             }
             running.end(arguments, code)
@@ -336,22 +338,22 @@ pub(super) unsafe extern "C" fn run(env: sys::napi_env, info: sys::napi_callback
     }
 }
 
-unsafe fn run_to_end(connection: *mut ffi::sqlite3, raw: *mut ffi::sqlite3_stmt, counters: *mut f64) -> c_int {
-    // SAFETY: both are open; `counters` has room for three.
+unsafe fn run_to_end(connection: *mut ffi::sqlite3, raw: *mut ffi::sqlite3_stmt, slab: *mut Slab) -> c_int {
+    // SAFETY: both are open, and the slab stays as long as the environment.
     unsafe {
         let before = ffi::sqlite3_total_changes(connection);
         ffi::sqlite3_step(raw);
         let code = ffi::sqlite3_reset(raw);
-        if code == ffi::SQLITE_OK && !counters.is_null() {
+        if code == ffi::SQLITE_OK {
             let changed = ffi::sqlite3_total_changes(connection) != before;
             let row = ffi::sqlite3_last_insert_rowid(connection);
-            *counters = if changed {
+            (*slab).changes = if changed {
                 f64::from(ffi::sqlite3_changes(connection))
             } else {
                 0.0
             };
-            *counters.add(1) = row as f64;
-            counters.add(2).cast::<i64>().write(row);
+            (*slab).row_id = row as f64;
+            (*slab).exact_row_id = row;
         }
         code
     }

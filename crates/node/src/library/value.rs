@@ -7,6 +7,8 @@ use libsqlite3_sys as ffi;
 use napi::sys;
 use nimbus_sqlite::LibraryValue;
 
+pub(super) use crate::boundary::value::{buffer, string_bytes, text, type_of};
+
 /// For strings of one call; longer ones go to the heap and are copied by SQLite.
 const ARENA_BYTES: usize = 4096;
 /// The longest character in UTF-8: a string that leaves room for one more is whole.
@@ -16,60 +18,18 @@ const LONGEST_CHARACTER: usize = 4;
 pub(super) const NOT_BINDABLE: c_int = -1;
 
 /// Where the strings of one call lie until it returns.
-pub(super) struct Arena {
-    bytes: [std::mem::MaybeUninit<u8>; ARENA_BYTES],
+pub(super) struct Arena<'a> {
+    space: &'a mut ArenaSpace,
     used: usize,
 }
 
-impl Arena {
+/// Apart from the arena: a value of which a part is set is set to zeros as a whole, all of its pages, for every call.
+pub(super) type ArenaSpace = std::mem::MaybeUninit<[u8; ARENA_BYTES]>;
+
+impl<'a> Arena<'a> {
     #[inline]
-    pub(super) const fn new() -> Self {
-        Self {
-            bytes: [std::mem::MaybeUninit::uninit(); ARENA_BYTES],
-            used: 0,
-        }
-    }
-}
-
-#[inline]
-pub(super) fn type_of(env: sys::napi_env, value: sys::napi_value) -> sys::napi_valuetype {
-    let mut kind = sys::ValueType::napi_undefined;
-    // SAFETY: a value of the current scope, or null, which is refused.
-    unsafe { sys::napi_typeof(env, value, &raw mut kind) };
-    kind
-}
-
-/// # Safety
-/// `value` belongs to the current scope of `env`.
-pub(super) unsafe fn string_bytes(env: sys::napi_env, value: sys::napi_value) -> Option<Vec<u8>> {
-    let mut length = 0;
-    // SAFETY: the caller's contract; the second call writes at most `length + 1` bytes.
-    unsafe {
-        if sys::napi_get_value_string_utf8(env, value, ptr::null_mut(), 0, &raw mut length) != sys::Status::napi_ok {
-            return None;
-        }
-        let mut bytes = vec![0_u8; length + 1];
-        let target = bytes.as_mut_ptr().cast::<c_char>();
-        sys::napi_get_value_string_utf8(env, value, target, length + 1, &raw mut length);
-        bytes.truncate(length);
-        Some(bytes)
-    }
-}
-
-/// # Safety
-/// `value` belongs to the current scope of `env`; JavaScript does not run while the slice lives.
-pub(super) unsafe fn buffer<'a>(env: sys::napi_env, value: sys::napi_value) -> Option<&'a [u8]> {
-    let (mut is_buffer, mut data, mut length) = (false, ptr::null_mut(), 0);
-    // SAFETY: the caller's contract.
-    unsafe {
-        sys::napi_is_buffer(env, value, &raw mut is_buffer);
-        if !is_buffer || sys::napi_get_buffer_info(env, value, &raw mut data, &raw mut length) != sys::Status::napi_ok {
-            return None;
-        }
-        if data.is_null() {
-            return Some(&[]);
-        }
-        Some(slice::from_raw_parts(data.cast(), length))
+    pub(super) const fn new(space: &'a mut ArenaSpace) -> Self {
+        Self { space, used: 0 }
     }
 }
 
@@ -124,8 +84,12 @@ pub(super) unsafe fn bind(
     }
 }
 
+/// The same for what should be a string.
+///
+/// # Safety
+/// As `bind`.
 #[inline]
-unsafe fn bind_string(
+pub(super) unsafe fn bind_string(
     env: sys::napi_env,
     statement: *mut ffi::sqlite3_stmt,
     index: c_int,
@@ -137,16 +101,20 @@ unsafe fn bind_string(
         if let Some(arena) = arena {
             let room = ARENA_BYTES - arena.used;
             if room > LONGEST_CHARACTER {
-                let place = arena.bytes.as_mut_ptr().add(arena.used).cast::<c_char>();
+                let place = arena.space.as_mut_ptr().cast::<c_char>().add(arena.used);
                 let mut length = 0;
-                sys::napi_get_value_string_utf8(env, value, place, room, &raw mut length);
+                if sys::napi_get_value_string_utf8(env, value, place, room, &raw mut length) != sys::Status::napi_ok {
+                    return NOT_BINDABLE;
+                }
                 if length + LONGEST_CHARACTER < room {
                     arena.used += length;
                     return ffi::sqlite3_bind_text(statement, index, place, length as c_int, ffi::SQLITE_STATIC());
                 }
             }
         }
-        let bytes = string_bytes(env, value).unwrap_or_default();
+        let Some(bytes) = string_bytes(env, value) else {
+            return NOT_BINDABLE;
+        };
         let (data, length) = (bytes.as_ptr().cast(), bytes.len() as u64);
         let utf8 = ffi::SQLITE_UTF8 as u8;
         ffi::sqlite3_bind_text64(statement, index, data, length, ffi::SQLITE_TRANSIENT(), utf8)
@@ -238,28 +206,6 @@ pub(super) unsafe fn result(env: sys::napi_env, context: *mut ffi::sqlite3_conte
         }
     }
     ffi::SQLITE_OK
-}
-
-/// A string: as Latin-1 when it is ASCII, else as UTF-16, since V8 reads UTF-8 fifty times slower. Invalid UTF-8 becomes U+FFFD.
-///
-/// # Safety
-/// `env` is current.
-#[inline]
-pub(super) unsafe fn text(env: sys::napi_env, bytes: &[u8]) -> sys::napi_value {
-    let mut value = ptr::null_mut();
-    // SAFETY: the caller's contract; the lengths are those of the slices.
-    unsafe {
-        if bytes.is_ascii() {
-            sys::napi_create_string_latin1(env, bytes.as_ptr().cast(), bytes.len() as isize, &raw mut value);
-        } else {
-            let units: Vec<u16> = match std::str::from_utf8(bytes) {
-                Ok(text) => text.encode_utf16().collect(),
-                Err(_) => String::from_utf8_lossy(bytes).encode_utf16().collect(),
-            };
-            sys::napi_create_string_utf16(env, units.as_ptr(), units.len() as isize, &raw mut value);
-        }
-    }
-    value
 }
 
 /// # Safety

@@ -17,7 +17,10 @@ pub fn split<'a>(bytes: &'a [u8], lengths: &[u32]) -> Option<Vec<&'a [u8]>> {
     if rest.is_empty() { strings } else { None }
 }
 
-/// Byte strings, one behind the other.
+/// Where each of [`Packed`]'s strings begins: at a multiple of so many bytes, so that 64-bit numbers can be read in their place.
+pub const ALIGNMENT: usize = 8;
+
+/// Byte strings, one behind the other, each at the next multiple of [`ALIGNMENT`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Their bytes.
@@ -30,6 +33,8 @@ pub struct Packed {
 
 impl Packed {
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        let start = self.bytes.len().next_multiple_of(ALIGNMENT);
+        self.bytes.resize(start, 0);
         self.bytes.extend_from_slice(bytes);
         self.lengths
             .push(u32::try_from(bytes.len()).expect("redb refuses longer keys and values"));

@@ -30,7 +30,7 @@ pub struct View {
     open: RwLock<Option<Open>>,
 }
 
-struct Open {
+pub(super) struct Open {
     snapshot: Snapshot,
     tables: Mutex<HashMap<String, Arc<ReadTable>>>,
 }
@@ -93,6 +93,11 @@ impl View {
         self.with(|open| open.snapshot.tables())
     }
 
+    /// A table, if it exists.
+    pub(super) fn table(&self, name: &str) -> Result<Option<Arc<ReadTable>>, EngineError> {
+        self.with(|open| open.table(name))
+    }
+
     /// Lets go of the file. Waits for reads that have begun; every later one is [`EngineError::Closed`].
     pub(super) fn close(&self) {
         *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -110,7 +115,8 @@ impl View {
         })
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Open) -> Result<T, EngineError>) -> Result<T, EngineError> {
+    /// Reads while the view is open, and keeps it open for as long.
+    pub(super) fn with<T>(&self, read: impl FnOnce(&Open) -> Result<T, EngineError>) -> Result<T, EngineError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_ref().ok_or_else(|| EngineError::Closed {
             path: self.path.clone(),

@@ -7,15 +7,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use nimbus_budget::{Engine, Ticket};
+use nimbus_budget::{Engine, Reserved, Ticket};
 
 use crate::format::{BLOCK_BYTES, PageSeal};
 
 /// What redb keeps of one store by itself: a page found there costs a seventh of one found here, but its room cannot be
-/// changed while the store is open. So each store reserves a sixteenth of what is left, within these bounds.
+/// changed while the store is open. So the first store reserves half of what is left, and each later one a smaller part, down to a
+/// sixteenth, within these bounds.
 const LEAST_RESERVED: u64 = 64 * 1024;
-const MOST_RESERVED: u64 = 16 * 1024 * 1024;
-const RESERVED_PART: u64 = 16;
+const MOST_RESERVED: u64 = 24 * 1024 * 1024;
+const LEAST_RESERVED_PART: u64 = 16;
 /// Locks, so that readers of different pages rarely meet.
 const SHARDS: usize = 32;
 /// Meta blocks may have one part in so many of what the engine has, as each speaks for 128 pages: without the one that it needs,
@@ -70,7 +71,7 @@ pub fn follow_budget() {
 /// The memory of one open store: it counts among those that share the budget, and redb has a fixed part of it.
 #[derive(Debug)]
 pub struct Reservation {
-    bytes: u64,
+    reserved: Option<Reserved>,
     ticket: Option<Ticket>,
 }
 
@@ -81,17 +82,14 @@ impl Reservation {
     pub fn take() -> Self {
         let ticket = Ticket::take(Engine::Redb);
         let part = nimbus_budget::of_engine(Engine::Redb) / 3 * 2;
-        let bytes_for = |reserved: u64| {
+        let share = (2 * nimbus_budget::open_stores_of(Engine::Redb)).clamp(2, LEAST_RESERVED_PART);
+        let reserved = Reserved::take(|reserved| {
             let left = part.saturating_sub(reserved);
-            (left / RESERVED_PART).clamp(LEAST_RESERVED, MOST_RESERVED)
-        };
-        let before = RESERVED_BYTES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
-            Some(reserved + bytes_for(reserved))
+            (left / share).clamp(LEAST_RESERVED, MOST_RESERVED)
         });
-        let bytes = bytes_for(before.unwrap_or_else(|reserved| reserved));
         follow_budget();
         Self {
-            bytes,
+            reserved: Some(reserved),
             ticket: Some(ticket),
         }
     }
@@ -99,13 +97,14 @@ impl Reservation {
     /// What redb may keep.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+        let bytes = self.reserved.as_ref().map_or(0, Reserved::bytes);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        RESERVED_BYTES.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.reserved = None;
         self.ticket = None;
         follow_budget();
     }
@@ -156,16 +155,14 @@ fn files() -> u64 {
 /// What is left of the engine's part when redb and the meta blocks have theirs.
 fn capacity_of_shard() -> usize {
     let part = nimbus_budget::of_engine(Engine::Redb);
-    let reserved = RESERVED_BYTES.load(Ordering::Relaxed);
     let meta = META_BLOCKS.load(Ordering::Relaxed) * BLOCK_BYTES as u64;
-    in_blocks((part - meta.min(part / META_PART)).saturating_sub(reserved)) / SHARDS
+    in_blocks((part - meta.min(part / META_PART)).saturating_sub(nimbus_budget::reserved_bytes())) / SHARDS
 }
 
 fn in_blocks(bytes: u64) -> usize {
     usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX)
 }
 
-static RESERVED_BYTES: AtomicU64 = AtomicU64::new(0);
 static META_BLOCKS: AtomicU64 = AtomicU64::new(0);
 static CACHE: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
 

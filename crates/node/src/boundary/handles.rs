@@ -11,13 +11,13 @@ struct Slot<T> {
     value: Option<Box<T>>,
 }
 
-pub(super) struct Handles<T> {
+pub(crate) struct Handles<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
 
 impl<T> Handles<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -25,7 +25,7 @@ impl<T> Handles<T> {
     }
 
     /// `None` when four million are open.
-    pub(super) fn insert(&mut self, value: Box<T>) -> Option<i32> {
+    pub(crate) fn insert(&mut self, value: Box<T>) -> Option<i32> {
         let index = if let Some(index) = self.free.pop() {
             index
         } else {
@@ -44,12 +44,12 @@ impl<T> Handles<T> {
     }
 
     /// How many are open.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     #[inline]
-    pub(super) fn get(&mut self, handle: i32) -> Option<*mut T> {
+    pub(crate) fn get(&mut self, handle: i32) -> Option<*mut T> {
         let handle = handle as u32;
         let slot = self.slots.get_mut((handle & INDEX_MASK) as usize)?;
         if slot.generation != handle >> INDEX_BITS {
@@ -58,7 +58,7 @@ impl<T> Handles<T> {
         slot.value.as_deref_mut().map(std::ptr::from_mut)
     }
 
-    pub(super) fn remove(&mut self, handle: i32) -> Option<Box<T>> {
+    pub(crate) fn remove(&mut self, handle: i32) -> Option<Box<T>> {
         self.get(handle)?;
         let index = handle as u32 & INDEX_MASK;
         let slot = self.slots.get_mut(index as usize)?;
@@ -68,7 +68,7 @@ impl<T> Handles<T> {
     }
 
     /// The handles of all that `is_one` says are meant.
-    pub(super) fn find(&self, mut is_one: impl FnMut(&T) -> bool) -> Vec<i32> {
+    pub(crate) fn find(&self, mut is_one: impl FnMut(&T) -> bool) -> Vec<i32> {
         (0_u32..)
             .zip(&self.slots)
             .filter(|(_, slot)| slot.value.as_deref().is_some_and(&mut is_one))
