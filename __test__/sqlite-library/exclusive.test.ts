@@ -172,6 +172,14 @@ test('nor can a file that turns out not to be writable', async () => {
   expect(await codeOf(() => new Database(uri, { key: key(), exclusive: true }))).toBe('SQLITE_READONLY')
 })
 
+test.each(['vfs=unix', 'vfs=unix-none', 'vfs=unix-excl', 'nolock=1'])(
+  'nor can a file whose URI says %s',
+  async (parameter) => {
+    const uri = uriOf(made('delete'), parameter)
+    expect(await codeOf(() => new Database(uri, { key: key(), exclusive: true }))).toBe('SQLITE_MISUSE')
+  },
+)
+
 test('the log of an exclusive file is made by the first write, and what one connection writes there the others read and fold', () => {
   const file = made('WAL')
   const log = `${file}-wal`
