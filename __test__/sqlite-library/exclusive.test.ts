@@ -1,7 +1,7 @@
 /** An exclusive file belongs to its process, and to its exclusive connections there: SQLite would give its lock back for any other. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, linkSync, statSync, symlinkSync } from 'node:fs'
+import { copyFileSync, existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
@@ -172,6 +172,14 @@ test('nor can a file that turns out not to be writable', async () => {
   expect(await codeOf(() => new Database(uri, { key: key(), exclusive: true }))).toBe('SQLITE_READONLY')
 })
 
+test.each(['vfs=unix', 'vfs=unix-none', 'vfs=unix-excl', 'nolock=1'])(
+  'nor can a file whose URI says %s',
+  async (parameter) => {
+    const uri = uriOf(made('delete'), parameter)
+    expect(await codeOf(() => new Database(uri, { key: key(), exclusive: true }))).toBe('SQLITE_MISUSE')
+  },
+)
+
 test('the log of an exclusive file is made by the first write, and what one connection writes there the others read and fold', () => {
   const file = made('WAL')
   const log = `${file}-wal`
@@ -213,5 +221,46 @@ test('what was written before a process ends abruptly is in the log', () => {
   expect(existsSync(`${file}-wal`)).toBe(true)
   const database = new Database(file, { key: key(), exclusive: true })
   expect(count(database)).toBe(2)
+  database.close()
+})
+
+test.each(['the first write', 'a checkpoint'])(
+  'after its file was moved, %s leaves the log of another file of that name alone',
+  async (what) => {
+    const file = made('WAL')
+    const database = exclusively(file)
+    renameSync(file, `${file}-moved`)
+    copyFileSync(`${file}-moved`, file)
+    // What it commits is in its log alone.
+    const program = `${programOf(file)}; process.kill(process.pid, 'SIGKILL')`
+    expect(() => execFileSync(process.execPath, ['-e', program], { stdio: 'pipe' })).toThrow()
+    const log = readFileSync(`${file}-wal`)
+    const attempt = (): unknown =>
+      what === 'a checkpoint' ? database.pragma('wal_checkpoint(TRUNCATE)') : database.exec('INSERT INTO t VALUES (3)')
+    expect(await codeOf(attempt)).toBe('SQLITE_READONLY_DBMOVED')
+    database.close()
+    expect(readFileSync(`${file}-wal`)).toEqual(log)
+    const other = new Database(file, { key: key() })
+    expect(other.prepare('SELECT x FROM t').pluck().all()).toEqual([1, 2])
+    other.close()
+  },
+)
+
+test('a log that was removed under two connections is not continued by the one that has not opened it', async () => {
+  const file = made('WAL')
+  const before = new Database(file, { key: key() })
+  before.exec('CREATE TABLE u (x)')
+  before.close()
+  const [writer, late] = [exclusively(file), exclusively(file)]
+  writer.exec('INSERT INTO t VALUES (2)')
+  rmSync(`${file}-wal`)
+  // It reads none of the pages that the log had.
+  expect(await codeOf(() => late.exec('INSERT INTO u VALUES (3)'))).toBe('SQLITE_IOERR_WRITE')
+  expect(existsSync(`${file}-wal`)).toBe(false)
+  writer.exec('INSERT INTO t VALUES (4)')
+  late.close()
+  writer.close()
+  const database = new Database(file, { key: key() })
+  expect([count(database), database.pragma('integrity_check', { simple: true })]).toEqual([3, 'ok'])
   database.close()
 })

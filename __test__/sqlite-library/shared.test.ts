@@ -113,3 +113,21 @@ test.each([1, 2, 3])(
     await other.end('close')
   },
 )
+
+test('without locks, whoever takes turns with a writer reads what it wrote, also in pages that were read ahead', () => {
+  const file = path.join(temporaryDirectory(), 'a.sqlite3')
+  const writer = new Database(file, { key: KEY })
+  writer.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, version, filling)')
+  writer.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+    INSERT INTO t SELECT i, 0, hex(zeroblob(450)) FROM n`)
+  const reader = new Database(`file:${file}?nolock=1`, { key: KEY })
+  const lastVersions = reader.prepare('SELECT DISTINCT version FROM t WHERE id > 395').pluck()
+  for (let version = 0; version < 4; version += 1) {
+    writer.prepare('UPDATE t SET version = ?').run(version)
+    expect(lastVersions.all()).toEqual([version])
+    // The end of the file is what was read ahead last.
+    expect(reader.prepare('SELECT total(length(filling)) FROM t').pluck().get()).toBe(400 * 900)
+  }
+  reader.close()
+  writer.close()
+})

@@ -6,6 +6,10 @@
 //!
 //! Another connection of the process may have written it meanwhile: whatever is asked of the log first looks whether it is there.
 //! A log that is there when it is opened is opened at once; it was authenticated before (see `side_files`).
+//!
+//! SQLite goes on with the descriptor of a log whose name somebody gave to another file; here the name is looked up late, and may be
+//! that of another database's log by then. So a log is not opened once the data file has been moved, and one that others of the process
+//! have written is not begun anew if it is gone.
 
 #![expect(unsafe_code, reason = "SQLite's files are a C interface")]
 
@@ -84,6 +88,9 @@ unsafe fn become_real(file: *mut ffi::sqlite3_file) -> Result<&'static ffi::sqli
     // SAFETY: the caller's contract; the VFS's table of methods is there once it opened the file, and static.
     unsafe {
         let late = file.cast::<LateLog>().read();
+        if has_moved(late.name) {
+            return Err(ffi::SQLITE_READONLY_DBMOVED);
+        }
         let open = (*late.system).xOpen.ok_or(ffi::SQLITE_CANTOPEN)?;
         let code = open(late.system, late.name, file, late.flags, ptr::null_mut());
         if code == ffi::SQLITE_OK {
@@ -92,6 +99,23 @@ unsafe fn become_real(file: *mut ffi::sqlite3_file) -> Result<&'static ffi::sqli
         file.cast::<LateLog>().write(late);
         Err(code)
     }
+}
+
+/// Whether the data file of this log has another name by now, or none. No if that cannot be told, as SQLite takes it.
+///
+/// # Safety
+/// `log` is what SQLite gave `xOpen` as the name of a log, and its database is open.
+unsafe fn has_moved(log: ffi::sqlite3_filename) -> bool {
+    let mut has_moved: c_int = 0;
+    // SAFETY: the caller's contract ("sqlite3_database_file_object"); the operation writes one integer of ours.
+    unsafe {
+        let data = ffi::sqlite3_database_file_object(log);
+        let control = data.as_ref().and_then(|data| data.pMethods.as_ref()?.xFileControl);
+        if let Some(control) = control {
+            control(data, ffi::SQLITE_FCNTL_HAS_MOVED, (&raw mut has_moved).cast());
+        }
+    }
+    has_moved != 0
 }
 
 /// # Safety
@@ -145,6 +169,10 @@ once_there!(file_size, xFileSize, (size: *mut i64), {
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, count: c_int, at: i64) -> c_int {
     // SAFETY: as above.
     unsafe {
+        // A log begins with its header. What follows frames that are not there would be taken for a whole log by a checkpoint.
+        if at > 0 && !is_there(file) {
+            return ffi::SQLITE_IOERR_WRITE;
+        }
         match become_real(file) {
             Ok(methods) => methods
                 .xWrite

@@ -21,7 +21,7 @@ use crate::library_authorizer::authorize;
 use crate::library_error::LibraryError;
 use crate::library_rekey::{first_page_lost, rewrite};
 use crate::main_file;
-use crate::open_files::LATE_LOG;
+use crate::open_files::{LATE_LOG, keeps_file};
 use crate::opening::{CREATE_SETTINGS, prepare_file};
 use crate::options::{Encryption, Mode, Profile};
 use crate::raw_file::RawFile;
@@ -165,6 +165,9 @@ impl LibraryConnection {
             // SQLite opens what may not be written read-only, and then locks it as any other connection.
             if inner.is_readonly("main").map_err(LibraryError::from_sqlite)? {
                 return Err(LibraryError::not_exclusive(options.path));
+            }
+            if !keeps_file(&inner) {
+                return Err(LibraryError::not_kept(options.path));
             }
         }
         main_file::know(&inner, c"main", options.key.is_some());

@@ -60,6 +60,17 @@ impl LibraryError {
         }
     }
 
+    /// The URI says how the file is to be locked, which is otherwise.
+    pub(crate) fn not_kept(path: &Path) -> Self {
+        Self {
+            code: ffi::SQLITE_MISUSE,
+            message: format!(
+                "{} names a VFS or asks for no locks, and cannot be \"exclusive\": open it without one of the two",
+                path.display()
+            ),
+        }
+    }
+
     pub(crate) fn from_store(error: &StoreError) -> Self {
         Self {
             code: match error {

@@ -23,7 +23,7 @@
 //! With `unix-excl` the wal-index lies in memory of the process, and all of this holds for the connections of the process.
 //!
 //! **The pages that come next**, if the file is encrypted ([`crate::read_ahead`]): until the connection takes or gives back a
-//! lock, on the file or in the index of the log, or writes the file. What lies between two of these is a part of one
+//! lock, on the file or in the index of the log, writes the file, or reads its first page. What lies between two of these is a part of one
 //! transaction, and while a transaction reads pages from the data file nobody changes those: without a log because it holds a lock
 //! against all writers ("File Locking And Concurrency", section 3); with one because a checkpoint writes no page that a
 //! reader takes from the file, only such as are in the log up to the reader's own mark, which the reader takes from the log

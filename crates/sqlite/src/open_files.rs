@@ -122,6 +122,22 @@ pub(crate) fn guard() {
     }
 }
 
+/// Whether a connection that was to be opened through [`LATE_LOG`] keeps its file: its path can be a URI that names another VFS, or
+/// asks for no locks.
+pub(crate) fn keeps_file(connection: &rusqlite::Connection) -> bool {
+    let mut vfs: *mut ffi::sqlite3_vfs = ptr::null_mut();
+    // SAFETY: the handle is open while `connection` is borrowed, "main" always exists; the operation writes one pointer of ours, to
+    // a VFS that lives as long as the process, and the name is SQLite's own ("sqlite3_db_filename", "sqlite3_uri_parameter").
+    unsafe {
+        let handle = connection.handle();
+        let (schema, found) = (c"main".as_ptr(), (&raw mut vfs).cast());
+        ffi::sqlite3_file_control(handle, schema, ffi::SQLITE_FCNTL_VFS_POINTER, found);
+        let is_ours = vfs.as_ref().is_some_and(|vfs| CStr::from_ptr(vfs.zName) == LATE_LOG);
+        let path = ffi::sqlite3_db_filename(handle, schema);
+        is_ours && (path.is_null() || ffi::sqlite3_uri_boolean(path, c"nolock".as_ptr(), 0) == 0)
+    }
+}
+
 unsafe extern "C" fn open(
     vfs: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,

@@ -71,8 +71,13 @@ impl ReadAhead {
     ) -> Option<&[u8]> {
         let page_bytes = PAGE_BYTES as u64;
         let page = offset / page_bytes;
-        // The first page is short of its salt, and is read once.
-        if length != PAGE_BYTES || !offset.is_multiple_of(page_bytes) || page == 0 {
+        // The first page is short of its salt, and is read once. Its change counter is read at the beginning of a transaction without a
+        // log, which takes no lock if the file was opened with `nolock=1` (`sqlite3PagerSharedLock`).
+        if page == 0 {
+            self.forget();
+            return None;
+        }
+        if length != PAGE_BYTES || !offset.is_multiple_of(page_bytes) {
             return None;
         }
         let follows = page == self.next;
