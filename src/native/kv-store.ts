@@ -24,6 +24,8 @@ export interface KvOptions {
   encryption?: KvEncryption | undefined
   /** The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on, also if it cannot be opened. */
   lock?: Addon.FileLock | undefined
+  /** Redb keeps no more bytes of the file than this for as long as it is open, also if the budget has more for it. */
+  cacheBytes?: number | undefined
 }
 
 export interface KvBound {
@@ -210,8 +212,14 @@ export class KvStore {
   }
 }
 
-function optionsOf({ path, mode, encryption, lock }: KvOptions): Addon.NativeKvOptions {
-  return { path, create: mode === 'create', ...encryption, ...(lock === undefined ? {} : { lock }) }
+function optionsOf({ path, mode, encryption, lock, cacheBytes }: KvOptions): Addon.NativeKvOptions {
+  return {
+    path,
+    create: mode === 'create',
+    ...encryption,
+    ...(lock === undefined ? {} : { lock }),
+    ...(cacheBytes === undefined ? {} : { cacheBytes }),
+  }
 }
 
 /** One state of a store. */
