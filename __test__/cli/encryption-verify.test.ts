@@ -97,7 +97,7 @@ describe('nimbus encryption verify', () => {
     const home = await homeWithTenant()
     const control = path.join(home.dataDir, 'nimbus-control.db')
     const bytes = readFileSync(control)
-    bytes.fill(0, 2 * 4096, 32 * 4096)
+    bytes.fill(0, 2 * 4096, 514 * 4096)
     writeFileSync(control, bytes)
     const all = await verify(home, home.dataDir)
     expect(all).toMatchObject({ code: 5, stdout: expect.stringContaining(`failed: ${control}`) as string })

@@ -98,7 +98,7 @@ describe('a rotation of the DEK of a redb file', () => {
     const where = await home()
     const bytes = readFileSync(where.file)
     // Every data block but those of the superblock, the ring and the meta blocks: some are in use.
-    for (let block = 33; block < Math.min(161, bytes.length / 4096); block++)
+    for (let block = 515; block < Math.min(643, bytes.length / 4096); block++)
       bytes[block * 4096] = (bytes[block * 4096] ?? 0) ^ 1
     writeFileSync(where.file, bytes)
     const before = snapshot(where.dataDir)

@@ -13,6 +13,8 @@ import { DEMO, type Place, REDB, otherProvider, place } from './setup.js'
 
 const ROTATOR = new URL('./child/dek-rotator.ts', import.meta.url)
 const PAGE = 4096
+/** Blocks of a redb file before the first meta block: the superblock twice, and the ring. */
+const dataStart = 514
 
 async function verify({ file, form, provider }: Place): Promise<VerifyResult> {
   for await (const result of verifyFiles([{ path: file, expected: form.subject }], { provider })) return result
@@ -115,10 +117,10 @@ describe('the verification of a redb file', () => {
     const where = await redb()
     const whole = readFileSync(where.file)
     const seen = { damaged: 0, unreferenced: 0 }
-    for (let block = 33; block < whole.length / PAGE; block += 3) {
-      const isMeta = (block - 32) % 129 === 0
+    for (let block = dataStart + 1; block < whole.length / PAGE; block += 3) {
+      const isMeta = (block - dataStart) % 129 === 0
       if (isMeta || !/[^\0]/.test(whole.toString('latin1', block * PAGE, block * PAGE + PAGE))) continue
-      const page = Math.floor((block - 32) / 129) * 128 + ((block - 32) % 129) - 1
+      const page = Math.floor((block - dataStart) / 129) * 128 + ((block - dataStart) % 129) - 1
       writeFileSync(where.file, whole)
       flip(where.file, block * PAGE + 2000)
       const before = snapshot(where.dataDir)
@@ -136,7 +138,7 @@ describe('the verification of a redb file', () => {
   it('finds a damaged ring or both superblocks', async () => {
     const where = await redb()
     const bytes = readFileSync(where.file)
-    bytes.fill(0, 2 * PAGE, 32 * PAGE)
+    bytes.fill(0, 2 * PAGE, dataStart * PAGE)
     writeFileSync(where.file, bytes)
     expect(await verify(where)).toMatchObject({ outcome: 'failed', error: { code: 'file_corrupt' } })
   })

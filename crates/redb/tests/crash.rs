@@ -14,6 +14,8 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nimbus_redb::Tuning;
+use nimbus_redb::format::Layout;
 use nimbus_redb::sealed::{Protocol, Sound};
 use nimbus_test_support::{Rng, Sector, cuts};
 use support::effort;
@@ -98,7 +100,7 @@ fn simulate_seed<P: Protocol>(plan: &Plan, seed: u64, per_window: usize, outcome
     );
 }
 
-fn plans() -> Vec<(Plan, u64)> {
+fn plans_of_few_commits() -> Vec<(Plan, u64)> {
     let half = Plan::plain("512-byte sectors", Sector::Half);
     vec![
         (half, 20),
@@ -168,6 +170,87 @@ fn plans() -> Vec<(Plan, u64)> {
     ]
 }
 
+/// So many that the oldest records are given up.
+fn plans_of_many_commits() -> Vec<(Plan, u64)> {
+    let half = Plan {
+        filled: true,
+        ..Plan::plain("512-byte sectors", Sector::Half)
+    };
+    vec![
+        (
+            Plan {
+                name: "many commits, so records are given up, carried and brought home",
+                transactions: 40,
+                ..half
+            },
+            5,
+        ),
+        (
+            Plan {
+                name: "few entries away, many commits",
+                transactions: 30,
+                tuning: Tuning {
+                    entries_away: 12,
+                    entries_at_close: 8,
+                    ..tuning(2048, 16)
+                },
+                ..half
+            },
+            6,
+        ),
+        (
+            Plan {
+                name: "a ring of which a small file uses a part, kill -9, then a power cut",
+                kills: true,
+                transactions: 60,
+                tuning: Tuning {
+                    layout: Layout::new(64).expect("allowed"),
+                    entries_at_close: 20,
+                    ..tuning(64, 16)
+                },
+                ..half
+            },
+            5,
+        ),
+        (
+            Plan {
+                name: "many commits, small cache, four-block records",
+                transactions: 40,
+                cache_bytes: 32 << 10,
+                tuning: Tuning {
+                    entries_away: 40,
+                    ..tuning(16, 4)
+                },
+                ..half
+            },
+            3,
+        ),
+        (
+            Plan {
+                name: "many commits, single bytes",
+                kills: true,
+                sector: Sector::Byte,
+                transactions: 40,
+                ..half
+            },
+            4,
+        ),
+        (
+            Plan {
+                name: "cuts within recovery, several groups",
+                nested: 2,
+                transactions: 25,
+                ..half
+            },
+            3,
+        ),
+    ]
+}
+
+fn plans() -> impl Iterator<Item = (Plan, u64)> {
+    plans_of_few_commits().into_iter().chain(plans_of_many_commits())
+}
+
 #[test]
 fn no_cut_loses_an_acknowledged_commit() {
     let mut total = 0;
@@ -196,29 +279,50 @@ macro_rules! mutation {
 mutation!(BelievesEveryRecord, VERIFIES_NEWEST);
 mutation!(RaisesNoBarriers, RAISES_BARRIERS);
 mutation!(ClaimsCheckpoints, CHECKPOINTS_FIRST);
+mutation!(TakesForHomeWhatIsOnItsWay, AWAITS_HOMECOMINGS);
+mutation!(CarriesNothing, CARRIES_ENTRIES);
+mutation!(BringsBackWhatWasCut, DROPS_WHAT_IS_CUT);
+
+fn plan(name: &str) -> Plan {
+    let (plan, _) = plans()
+        .into_iter()
+        .find(|(plan, _)| plan.name.starts_with(name))
+        .unwrap();
+    plan
+}
+
+/// Whether the simulator finds lost data where a step is left out.
+fn assert_noticed<P: Protocol>(name: &str, seeds: u64, per_window: usize) {
+    let outcome = simulate::<P>(&plan(name), seeds, per_window);
+    assert!(!outcome.failures.is_empty());
+}
 
 #[test]
 fn without_the_verification_of_the_newest_record_databases_are_lost() {
-    let outcome = simulate::<BelievesEveryRecord>(&plans()[0].0, 10, 4);
-    assert!(outcome.failures.len() > 10);
+    assert_noticed::<BelievesEveryRecord>("512-byte", 10, 4);
 }
 
 #[test]
 fn without_barriers_databases_are_lost() {
-    let outcome = simulate::<RaisesNoBarriers>(&plans()[4].0, 20, 4);
-    assert!(outcome.failures.len() > 10);
+    assert_noticed::<RaisesNoBarriers>("four staged pages", 20, 4);
 }
 
 #[test]
 fn without_checkpoints_of_entries_away_from_home_databases_are_lost() {
-    let (several_groups, _) = plans()[7];
-    assert!(several_groups.filled);
-    let outcome = simulate::<ClaimsCheckpoints>(&several_groups, 3, 4);
-    assert!(outcome.failures.len() > 10);
+    assert_noticed::<ClaimsCheckpoints>("several groups, so", 3, 4);
 }
 
 #[test]
-fn without_checkpoints_before_records_are_given_up_databases_are_lost() {
-    let outcome = simulate::<ClaimsCheckpoints>(&plans()[1].0, 15, 8);
-    assert!(!outcome.failures.is_empty());
+fn without_waiting_for_what_goes_home_databases_are_lost() {
+    assert_noticed::<TakesForHomeWhatIsOnItsWay>("few entries away", 6, 8);
+}
+
+#[test]
+fn without_carrying_what_is_away_databases_are_lost() {
+    assert_noticed::<CarriesNothing>("many commits, so", 5, 2);
+}
+
+#[test]
+fn without_dropping_what_was_cut_databases_are_lost() {
+    assert_noticed::<BringsBackWhatWasCut>("many commits, so", 20, 4);
 }

@@ -27,6 +27,10 @@ fn superblock() -> (Superblock, RedbKeys) {
     (superblock, superblock.keys(&fixed_dek()))
 }
 
+fn ring_of_30() -> Layout {
+    Layout::new(30).expect("allowed")
+}
+
 fn decode(block: &[u8; BLOCK_BYTES]) -> Result<Superblock, SuperblockError> {
     Superblock::decode(block, &fixed_dek(), FILE).map(|(superblock, _)| superblock)
 }
@@ -42,7 +46,8 @@ fn record() -> Record {
         lowest_groups: 2,
         shrunk: true,
         header: std::array::from_fn(|index| index.to_le_bytes()[0]),
-        pages: (1..=120_u32).map(|page| (page, seal(page.to_le_bytes()[0]))).collect(),
+        pages: (1..=118_u32).map(|page| (page, seal(page.to_le_bytes()[0]))).collect(),
+        carried: [130_u32, 140].map(|page| (page, seal(page.to_le_bytes()[0]))).to_vec(),
     }
 }
 
@@ -60,7 +65,7 @@ fn a_superblock_is_laid_out_as_documented() {
     let mut expected = b"NMBSRDB2".to_vec();
     expected.extend(2_u16.to_le_bytes());
     expected.extend(1_u16.to_le_bytes());
-    for field in [4096_u32, 128, 2, 30, 32] {
+    for field in [4096_u32, 128, 2, 512, 514] {
         expected.extend(field.to_le_bytes());
     }
     expected.extend(FILE.0);
@@ -123,12 +128,12 @@ fn a_record_is_laid_out_as_documented() {
     for field in [76_u64, 300 * 4096, 200 * 4096] {
         expected.extend(field.to_le_bytes());
     }
-    for field in [3_u32, 2, 1, 120] {
+    for field in [3_u32, 2, 1, 118, 2] {
         expected.extend(field.to_le_bytes());
     }
     expected.resize(128, 0);
     expected.extend(record.header);
-    for (page, seal) in &record.pages {
+    for (page, seal) in record.pages.iter().chain(&record.carried) {
         expected.extend(page.to_le_bytes());
         expected.extend(seal.nonce);
         expected.extend(seal.tag);
@@ -149,16 +154,16 @@ fn a_record_is_read_where_it_was_written_and_nowhere_else() {
     // It wraps around the end of the ring.
     ring[29 * BLOCK_BYTES..].copy_from_slice(&bytes[..BLOCK_BYTES]);
     ring[..BLOCK_BYTES].copy_from_slice(&bytes[BLOCK_BYTES..]);
-    let found = Record::decode(keys.records(), Layout::DEFAULT, &ring, 29).expect("whole");
+    let found = Record::decode(keys.records(), ring_of_30(), &ring, 29).expect("whole");
     assert_eq!(found.record, record());
     assert_eq!((found.tag, found.position, found.blocks), (tag, 29, 2));
     for position in 0..29 {
-        let elsewhere = Record::decode(keys.records(), Layout::DEFAULT, &ring, position);
+        let elsewhere = Record::decode(keys.records(), ring_of_30(), &ring, position);
         assert_eq!(elsewhere.err(), Some(RecordError::NotARecord));
     }
     let mut moved = vec![0; 30 * BLOCK_BYTES];
     moved[5 * BLOCK_BYTES..7 * BLOCK_BYTES].copy_from_slice(&bytes);
-    let moved = Record::decode(keys.records(), Layout::DEFAULT, &moved, 5);
+    let moved = Record::decode(keys.records(), ring_of_30(), &moved, 5);
     assert_eq!(moved.err(), Some(RecordError::NotARecord));
 }
 
@@ -170,7 +175,7 @@ fn no_bit_of_a_record_can_be_changed() {
     ring[..bytes.len()].copy_from_slice(&bytes);
     for bit in (0..bytes.len() * 8).step_by(3) {
         ring[bit / 8] ^= 1 << (bit % 8);
-        let altered = Record::decode(keys.records(), Layout::DEFAULT, &ring, 0);
+        let altered = Record::decode(keys.records(), ring_of_30(), &ring, 0);
         assert_eq!(altered.err(), Some(RecordError::NotARecord), "bit {bit}");
         ring[bit / 8] ^= 1 << (bit % 8);
     }
@@ -194,10 +199,10 @@ fn a_sealed_payload_that_no_writer_writes_is_malformed() {
         place.copy_from_slice(payload);
         let tag = keys.records().seal_in_place(&nonce, &aad, place);
         ring[32..48].copy_from_slice(&tag);
-        Record::decode(keys.records(), Layout::DEFAULT, &ring, 0)
+        Record::decode(keys.records(), ring_of_30(), &ring, 0)
     };
     assert!(decode(&payload).is_ok());
-    let cases: [(&str, usize, &[u8]); 11] = [
+    let cases: [(&str, usize, &[u8]); 14] = [
         ("a checkpoint in the future", 16, &78_u64.to_le_bytes()),
         ("a length that is not whole pages", 24, &4097_u64.to_le_bytes()),
         ("a length beyond 16 TiB", 24, &(1_u64 << 45).to_le_bytes()),
@@ -206,7 +211,10 @@ fn a_sealed_payload_that_no_writer_writes_is_malformed() {
         ("more groups before than after", 44, &4_u32.to_le_bytes()),
         ("an unknown flag", 48, &3_u32.to_le_bytes()),
         ("more pages than there is room for", 52, &u32::MAX.to_le_bytes()),
-        ("reserved bytes", 56, &[1]),
+        ("more carried pages than there is room for", 56, &u32::MAX.to_le_bytes()),
+        ("a carried page that is listed", 640 + 118 * 32, &7_u32.to_le_bytes()),
+        ("carried pages out of order", 640 + 118 * 32, &141_u32.to_le_bytes()),
+        ("reserved bytes", 60, &[1]),
         ("page 0 in the list", 640, &0_u32.to_le_bytes()),
         ("pages out of order", 640, &9_u32.to_le_bytes()),
     ];
@@ -266,6 +274,14 @@ fn entries_lie_in_their_meta_block_as_documented() {
     assert_eq!(meta.get(257).kind(), Some(Kind::Data));
     assert_eq!(meta.get(258).kind(), Some(Kind::Poison));
     assert_eq!(meta.get(256).kind(), Some(Kind::Zero));
+    let mut first = MetaBlock::zeros(keys.pages(), 0, 9).unwrap();
+    assert_eq!(first.hint(), None);
+    first.set_witness(zero_entry(keys.pages(), 0, 10).unwrap(), 300);
+    assert_eq!(first.as_bytes()[28..32], [2, 45, 1, 0], "the place plus 1");
+    assert_eq!((first.hint(), first.get(0).kind()), (Some(300), Some(Kind::Zero)));
+    let mut bytes = Box::new(*first.as_bytes());
+    bytes[31] = 1;
+    assert_eq!(MetaBlock::from_bytes(bytes).get(0).kind(), None, "a reserved byte");
     let mut bytes = Box::new(*meta.as_bytes());
     bytes[63] = 1;
     bytes[31 * 32 + 28] = 7;

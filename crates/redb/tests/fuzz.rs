@@ -79,6 +79,11 @@ fn any_record(rng: &mut Rng, epoch: u64, previous_tag: [u8; 16], seals: &[PageSe
     if rng.once_in(3) {
         pages.clear();
     }
+    let carried = if rng.once_in(3) {
+        pages.split_off(rng.index(pages.len() + 1))
+    } else {
+        Vec::new()
+    };
     Record {
         epoch,
         previous_tag: if rng.once_in(6) { [7; 16] } else { previous_tag },
@@ -90,6 +95,7 @@ fn any_record(rng: &mut Rng, epoch: u64, previous_tag: [u8; 16], seals: &[PageSe
         shrunk: rng.once_in(2),
         header: [rng.next().to_le_bytes()[0]; HEADER_BYTES],
         pages,
+        carried,
     }
 }
 

@@ -20,6 +20,14 @@ use nimbus_test_support::{Rng, SimDisk, fixed_dek};
 use support::independent::{fixed_dek_bytes, read};
 use support::{FILE, Pairs};
 
+/// Rings of 30 blocks and no page carried; rings of 512.
+const FILES: [&str; 4] = [
+    "closed-v2.redb",
+    "killed-v2.redb",
+    "closed-v2-long-ring.redb",
+    "killed-v2-long-ring.redb",
+];
+
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
@@ -74,18 +82,18 @@ fn contents(database: &Database) -> Pairs {
 #[test]
 #[ignore = "writes the files that the other tests read"]
 fn make() {
-    let path = golden("closed-v2.redb");
+    let path = golden("closed-v2-long-ring.redb");
     fs::create_dir_all(golden("")).unwrap();
     let database = open(&path, Mode::Create);
     write(&database);
-    fs::copy(&path, golden("killed-v2.redb")).unwrap();
+    fs::copy(&path, golden("killed-v2-long-ring.redb")).unwrap();
     database.close().unwrap();
-    fs::remove_file(golden("closed-v2.redb.nimbus-lock")).unwrap();
+    fs::remove_file(golden("closed-v2-long-ring.redb.nimbus-lock")).unwrap();
 }
 
 #[test]
 fn the_files_of_version_2_open() {
-    for name in ["closed-v2.redb", "killed-v2.redb"] {
+    for name in FILES {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         fs::copy(golden(name), &path).unwrap();
@@ -105,7 +113,7 @@ fn a_reader_made_from_the_document_reads_the_same_bytes() {
     let database = open(&path, Mode::Create);
     write(&database);
     database.close().unwrap();
-    for path in [golden("closed-v2.redb"), path] {
+    for path in FILES.map(golden).into_iter().chain([path]) {
         let image = fs::read(&path).unwrap();
         let logical = read(&image, &fixed_dek_bytes());
         let ours =

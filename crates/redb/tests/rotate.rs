@@ -14,6 +14,8 @@ use nimbus_threads::Watch;
 const OLD: FileId = FileId([1; 16]);
 const NEW: FileId = FileId([2; 16]);
 const ROWS: u32 = 3_000;
+/// The superblock twice, and the ring.
+const DATA_START: usize = 2 + 512;
 const BLOCK: usize = 4096;
 
 struct Home {
@@ -167,12 +169,12 @@ fn a_damaged_free_page_is_carried_as_one_and_a_damaged_page_in_use_stops_it() {
     home.filled(&source).close().expect("close");
     let whole = std::fs::read(&source).expect("source");
     let (mut stopped, mut carried) = (0, 0);
-    for block in (33..whole.len() / BLOCK).step_by(7) {
-        let is_meta = (block - 32).is_multiple_of(129);
+    for block in (DATA_START + 1..whole.len() / BLOCK).step_by(7) {
+        let is_meta = (block - DATA_START).is_multiple_of(129);
         if is_meta || whole[block * BLOCK..(block + 1) * BLOCK].iter().all(|&byte| byte == 0) {
             continue;
         }
-        let page = u32::try_from((block - 32) / 129 * 128 + (block - 32) % 129 - 1).expect("a page");
+        let page = u32::try_from((block - DATA_START) / 129 * 128 + (block - DATA_START) % 129 - 1).expect("a page");
         let mut damaged = whole.clone();
         damaged[block * BLOCK + 100] ^= 1;
         let (bad, target) = (home.path("bad"), home.path("target"));

@@ -49,7 +49,7 @@ impl Store {
     /// Opens a file; finished requests go to `sink`.
     ///
     /// # Errors
-    /// Those of [`Connection::open`].
+    /// Those of [`Connection::open`](crate::connection::Connection::open).
     pub fn open(options: &OpenOptions, sink: Sink) -> Result<Self, StoreError> {
         let shared = Shared::open(options, sink)?;
         Ok(Self {

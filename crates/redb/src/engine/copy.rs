@@ -185,7 +185,7 @@ fn make(job: &CopyJob, source: &Source<'_>, temporary: &Path, watch: &Watch) -> 
                 file_id: key.file_id,
                 dek_generation: key.dek_generation,
             };
-            let sealed = SealedFile::create(file, identity, &key.dek, Tuning::default())
+            let sealed = SealedFile::create(file, identity, &key.dek, Tuning::sequential())
                 .map_err(|error| EngineError::from_sealed(error, &job.target))?;
             Pages::Sealed(Arc::new(sealed))
         }

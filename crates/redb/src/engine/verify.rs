@@ -44,10 +44,10 @@ pub struct Verified {
 pub fn verify(path: &Path, key: &CopyKey, bytes_per_second: u64, watch: &Watch) -> Result<Verified, EngineError> {
     let of_sealed = |error| EngineError::from_sealed(error, path);
     let tuning = match bytes_per_second {
-        u64::MAX => Tuning::default(),
+        u64::MAX => Tuning::sequential(),
         _ => Tuning {
             threads: 1,
-            ..Tuning::default()
+            ..Tuning::sequential()
         },
     };
     let sealed = open(path, key, tuning)?;

@@ -11,6 +11,10 @@ pub const ENTRY_BYTES: usize = 32;
 
 const EPOCH_BYTES: usize = 6;
 const KIND_OFFSET: usize = NONCE_BYTES + TAG_BYTES;
+/// Of the witness, which is the first entry of the first block.
+const HINT_OFFSET: usize = KIND_OFFSET + 1;
+/// The page whose entry bears witness of the newest commit. It has no data block: page 0 lives in the record.
+pub const WITNESS_PAGE: u32 = 0;
 const _: () = assert!(ENTRY_BYTES * GROUP_PAGES as usize == BLOCK_BYTES);
 
 /// What an entry says of its page.
@@ -76,18 +80,27 @@ impl Entry {
         }
     }
 
+    /// Reserved bytes that are set mean a format that this code does not know.
     fn parse(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let mut entry = Self::parse_with_hint(bytes);
+        if !bytes.ends_with(&[0; 3]) {
+            entry.kind = INVALID;
+        }
+        entry
+    }
+
+    /// The same of the witness, whose reserved bytes are a hint but for the last.
+    fn parse_with_hint(bytes: &[u8; ENTRY_BYTES]) -> Self {
         let whole = "the parts are within the array";
         let (nonce, rest) = bytes.split_first_chunk().expect(whole);
         let (tag, rest) = rest.split_first_chunk().expect(whole);
-        let [kind, reserved @ ..] = rest.first_chunk::<4>().expect(whole);
+        let [kind, _, _, reserved] = rest.first_chunk::<4>().expect(whole);
         Self {
             seal: PageSeal {
                 nonce: *nonce,
                 tag: *tag,
             },
-            // Reserved bytes that are set mean a format that this code does not know.
-            kind: if *reserved == [0; 3] { *kind } else { INVALID },
+            kind: if *reserved == 0 { *kind } else { INVALID },
         }
     }
 
@@ -135,14 +148,41 @@ impl MetaBlock {
     /// The entry of `page`, whose group this is.
     #[must_use]
     pub fn get(&self, page: u32) -> Entry {
-        let (entries, _none) = self.0.as_chunks();
-        Entry::parse(entries.get(slot(page)).expect("128 entries fill the block"))
+        let bytes = self.bytes(page);
+        match page {
+            WITNESS_PAGE => Entry::parse_with_hint(bytes),
+            _ => Entry::parse(bytes),
+        }
     }
 
     /// Replaces the entry of `page`, whose group this is.
     pub fn set(&mut self, page: u32, entry: Entry) {
         let (entries, _none) = self.0.as_chunks_mut();
         *entries.get_mut(slot(page)).expect("128 entries fill the block") = entry.to_bytes();
+    }
+
+    /// Where the witness, in the first block, says that its record begins.
+    #[must_use]
+    pub fn hint(&self) -> Option<u32> {
+        let hint = self
+            .bytes(WITNESS_PAGE)
+            .get(HINT_OFFSET..)
+            .and_then(<[u8]>::first_chunk)?;
+        u32::from(u16::from_le_bytes(*hint)).checked_sub(1)
+    }
+
+    /// Leaves a witness, with the place in the ring of the record that it is written before.
+    pub fn set_witness(&mut self, entry: Entry, position: u32) {
+        self.set(WITNESS_PAGE, entry);
+        let hint = u16::try_from(position + 1).expect("a ring has at most 512 blocks");
+        if let Some(bytes) = self.0.get_mut(HINT_OFFSET..).and_then(<[u8]>::first_chunk_mut) {
+            *bytes = hint.to_le_bytes();
+        }
+    }
+
+    fn bytes(&self, page: u32) -> &[u8; ENTRY_BYTES] {
+        let (entries, _none) = self.0.as_chunks();
+        entries.get(slot(page)).expect("128 entries fill the block")
     }
 }
 

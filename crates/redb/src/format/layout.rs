@@ -9,6 +9,10 @@ pub const GROUP_PAGES: u32 = 128;
 /// More pages a file cannot have (16 TiB): a record names a page in 32 bits.
 pub const MAX_PAGES: u64 = 1 << 32;
 
+/// Ring blocks that any file uses, and those that it uses for each of its groups besides.
+const LEAST_RING_BLOCKS: u32 = 30;
+const RING_BLOCKS_PER_GROUP: u32 = 4;
+
 /// The first ring block; the superblock and its copy lie before it.
 pub(super) const RING_START: u32 = 2;
 
@@ -19,14 +23,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The ring of files that nimbus creates: 120 KiB, holes until they are used.
-    pub const DEFAULT: Self = Self { ring_blocks: 30 };
+    /// The ring of files that nimbus creates: 2 MiB, holes until they are used.
+    pub const DEFAULT: Self = Self { ring_blocks: 512 };
 
-    /// A layout with a ring of 24 to 254 blocks; `None` for any other number.
+    /// A layout with a ring of 24 to 512 blocks; `None` for any other number.
     #[must_use]
     pub const fn new(ring_blocks: u32) -> Option<Self> {
         match ring_blocks {
-            24..=254 => Some(Self { ring_blocks }),
+            24..=512 => Some(Self { ring_blocks }),
             _ => None,
         }
     }
@@ -48,10 +52,13 @@ impl Layout {
         (RING_START + position % self.ring_blocks) as u64 * BLOCK_BYTES_U64
     }
 
-    /// Bytes from the start of the file to the end of its first meta block: what every opening reads.
+    /// How far the ring of a file of so many groups is used before it begins anew: a small file needs no long one.
     #[must_use]
-    pub const fn head_bytes(self) -> usize {
-        (self.data_start() as usize + 1) * BLOCK_BYTES
+    pub fn usable_ring_blocks(self, groups: u32) -> u32 {
+        groups
+            .saturating_mul(RING_BLOCKS_PER_GROUP)
+            .saturating_add(LEAST_RING_BLOCKS)
+            .min(self.ring_blocks)
     }
 
     /// The byte offset of the meta block of `group`.
@@ -127,7 +134,7 @@ mod tests {
     #[test]
     fn a_ring_that_cannot_hold_two_records_and_their_reserve_is_refused() {
         assert_eq!(Layout::new(23), None);
-        assert_eq!(Layout::new(255), None);
-        assert!(Layout::new(24).is_some() && Layout::new(254).is_some());
+        assert_eq!(Layout::new(513), None);
+        assert!(Layout::new(24).is_some() && Layout::new(512).is_some());
     }
 }

@@ -9,5 +9,5 @@ pub mod superblock;
 
 pub use entry::{Entry, Kind, MetaBlock, PageSeal, open_page, seal_page, zero_entry};
 pub use layout::{BLOCK_BYTES, BLOCK_BYTES_U64, GROUP_PAGES, Layout, MAX_PAGES};
-pub use record::{HEADER_BYTES, Record, RecordError, SealedRecord};
+pub use record::{Claim, HEADER_BYTES, Record, RecordError, SealedRecord};
 pub use superblock::{Superblock, SuperblockError};

@@ -1,4 +1,4 @@
-//! Commit records: what one commit changed, sealed as a whole, in 1 to 16 blocks of the ring.
+//! Commit records: what one commit changed, sealed as a whole, in 1 to 64 blocks of the ring.
 
 use nimbus_crypto::SealCipher;
 use nimbus_crypto::aead::{NONCE_BYTES, TAG_BYTES};
@@ -11,7 +11,7 @@ use super::layout::{BLOCK_BYTES, BLOCK_BYTES_U64, Layout, MAX_PAGES, groups_for}
 /// Bytes of redb's own header (its page 0) that a record carries; redb uses 320 of them.
 pub const HEADER_BYTES: usize = 512;
 /// Blocks in the longest record.
-pub const MAX_RECORD_BLOCKS: u32 = 16;
+pub const MAX_RECORD_BLOCKS: u32 = 64;
 /// Epochs stop where the 48 bits in a nonce do: after a commit every microsecond for nine years.
 pub const MAX_EPOCH: u64 = (1 << 48) - 3;
 
@@ -28,8 +28,8 @@ pub struct Record {
     pub epoch: u64,
     /// The tag of the record before this one.
     pub previous_tag: [u8; TAG_BYTES],
-    /// Every change of the records up to this epoch is in its meta block, durably. If it is this record's own epoch,
-    /// there is nothing to replay.
+    /// The records up to this epoch are needed no more: each entry that they name is home, durably, or sealed anew since, or
+    /// named by a later record up to this one. If it is this record's own epoch, everything is home.
     pub checkpoint_epoch: u64,
     /// Bytes that redb sees.
     pub logical_bytes: u64,
@@ -43,8 +43,10 @@ pub struct Record {
     pub shrunk: bool,
     /// redb's page 0.
     pub header: [u8; HEADER_BYTES],
-    /// The pages written since the record before, by number.
+    /// The pages written since the record before, by number. The record is believed only if they are all there.
     pub pages: Vec<(u32, PageSeal)>,
+    /// Pages of earlier records, by number, none of them in `pages`: durable before this record was written.
+    pub carried: Vec<(u32, PageSeal)>,
 }
 
 /// A record found in the ring.
@@ -70,11 +72,22 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// Blocks that a record of `page_count` pages takes.
+    /// Blocks that a record takes that names `page_count` pages, listed or carried.
     #[must_use]
     pub fn blocks_for(page_count: usize) -> u32 {
         let bytes = CLEAR_BYTES + FIXED_BYTES + page_count.saturating_mul(LISTED_PAGE_BYTES);
         u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX)
+    }
+
+    /// Pages that a record of so many blocks, at least one, names at most.
+    #[must_use]
+    pub const fn pages_in(blocks: u32) -> usize {
+        (blocks as usize * BLOCK_BYTES - CLEAR_BYTES - FIXED_BYTES) / LISTED_PAGE_BYTES
+    }
+
+    /// Every page that the record names, listed or carried.
+    pub fn named(&self) -> impl Iterator<Item = (u32, PageSeal)> {
+        self.pages.iter().chain(&self.carried).copied()
     }
 
     /// The record's blocks as they are stored from ring block `position` on, and the tag.
@@ -82,14 +95,14 @@ impl Record {
     /// # Errors
     /// [`RandomError`] if there is no randomness for the nonce.
     pub fn encode(&self, cipher: &SealCipher, position: u32) -> Result<(Vec<u8>, [u8; TAG_BYTES]), RandomError> {
-        let blocks = Self::blocks_for(self.pages.len());
+        let blocks = Self::blocks_for(self.pages.len() + self.carried.len());
         debug_assert!(blocks <= MAX_RECORD_BLOCKS, "the writer lists no more pages than fit");
         let mut bytes = vec![0; blocks as usize * BLOCK_BYTES];
         let (clear, payload) = bytes.split_at_mut(CLEAR_BYTES);
         self.write_payload(payload);
         let mut nonce = [0; NONCE_BYTES];
         fill_buffered(&mut nonce)?;
-        let block_count = u16::try_from(blocks).expect("at most 16");
+        let block_count = u16::try_from(blocks).expect("at most 64");
         let aad = aad(self.epoch, block_count, position);
         let tag = cipher.seal_in_place(&nonce, &aad, payload);
         let mut writer = Writer::new(clear);
@@ -113,33 +126,37 @@ impl Record {
         position: u32,
     ) -> Result<SealedRecord, RecordError> {
         let blocks = ring.as_chunks::<BLOCK_BYTES>().0;
-        let first = blocks.get(position as usize).ok_or(RecordError::NotARecord)?;
-        let mut reader = Reader::new(first);
-        let magic: [u8; 8] = reader.array();
-        let epoch = reader.u64();
-        let block_count = reader.u16();
-        let mut zeros = reader.zeros::<2>();
-        let nonce: [u8; NONCE_BYTES] = reader.array();
-        let tag: [u8; TAG_BYTES] = reader.array();
-        zeros &= reader.zeros::<16>();
-        let plausible = magic == MAGIC && zeros && (1..=MAX_RECORD_BLOCKS).contains(&u32::from(block_count));
-        if !plausible {
-            return Err(RecordError::NotARecord);
+        let place = |step: u32| blocks.get(((position + step) % layout.ring_blocks()) as usize);
+        let first = place(0).ok_or(RecordError::NotARecord)?;
+        let claim = Claim::of(first).ok_or(RecordError::NotARecord)?;
+        let mut bytes = Vec::with_capacity(claim.blocks as usize * BLOCK_BYTES);
+        for step in 0..claim.blocks {
+            bytes.extend_from_slice(place(step).ok_or(RecordError::NotARecord)?);
         }
-        let mut payload = Vec::with_capacity(usize::from(block_count) * BLOCK_BYTES);
-        payload.extend_from_slice(reader.rest());
-        for step in 1..u32::from(block_count) {
-            let index = (position + step) % layout.ring_blocks();
-            payload.extend_from_slice(blocks.get(index as usize).ok_or(RecordError::NotARecord)?);
-        }
+        Self::open(cipher, &claim, bytes, position)
+    }
+
+    /// Opens the record whose blocks, as many as `claim` says, were read from ring block `position` on.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn open(
+        cipher: &SealCipher,
+        claim: &Claim,
+        mut bytes: Vec<u8>,
+        position: u32,
+    ) -> Result<SealedRecord, RecordError> {
+        let Claim { epoch, blocks, .. } = *claim;
+        let payload = bytes.get_mut(CLEAR_BYTES..).ok_or(RecordError::NotARecord)?;
+        let block_count = u16::try_from(blocks).expect("read from two bytes");
         cipher
-            .open_in_place(&nonce, &aad(epoch, block_count, position), &mut payload, &tag)
+            .open_in_place(&claim.nonce, &aad(epoch, block_count, position), payload, &claim.tag)
             .map_err(|_not_authentic| RecordError::NotARecord)?;
         Ok(SealedRecord {
-            record: Self::parse_payload(epoch, &payload).ok_or(RecordError::Malformed)?,
-            tag,
+            record: Self::parse_payload(epoch, payload).ok_or(RecordError::Malformed)?,
+            tag: claim.tag,
             position,
-            blocks: u32::from(block_count),
+            blocks,
         })
     }
 
@@ -152,11 +169,13 @@ impl Record {
         writer.put(&self.groups.to_le_bytes());
         writer.put(&self.lowest_groups.to_le_bytes());
         writer.put(&if self.shrunk { FLAG_SHRUNK } else { 0 }.to_le_bytes());
-        let count = u32::try_from(self.pages.len()).expect("at most what fits 16 blocks");
-        writer.put(&count.to_le_bytes());
-        writer.zeros(8 + 16 + 48);
+        for pages in [&self.pages, &self.carried] {
+            let count = u32::try_from(pages.len()).expect("at most what fits 64 blocks");
+            writer.put(&count.to_le_bytes());
+        }
+        writer.zeros(4 + 16 + 48);
         writer.put(&self.header);
-        for (page, seal) in &self.pages {
+        for (page, seal) in self.named() {
             writer.put(&page.to_le_bytes());
             writer.put(&seal.nonce);
             writer.put(&seal.tag);
@@ -173,14 +192,19 @@ impl Record {
         let groups = reader.u32();
         let lowest_groups = reader.u32();
         let flags = reader.u32();
-        let count = usize::try_from(reader.u32()).ok()?;
-        let mut zeros = reader.zeros::<8>();
+        let listed = usize::try_from(reader.u32()).ok()?;
+        let carried = usize::try_from(reader.u32()).ok()?;
+        let mut zeros = reader.zeros::<4>();
         zeros &= reader.zeros::<16>();
         zeros &= reader.zeros::<48>();
         let header = reader.array();
-        let (listed, padding) = reader.rest().split_at_checked(count.checked_mul(LISTED_PAGE_BYTES)?)?;
+        let (listed, rest) = reader.rest().split_at_checked(listed.checked_mul(LISTED_PAGE_BYTES)?)?;
+        let (carried, padding) = rest.split_at_checked(carried.checked_mul(LISTED_PAGE_BYTES)?)?;
         let pages = parse_pages(listed, logical_bytes)?;
+        let carried = parse_pages(carried, logical_bytes)?;
+        let is_listed = |page: &u32| pages.binary_search_by_key(page, |&(listed, _)| listed).is_ok();
         let sound = zeros
+            && !carried.iter().any(|(page, _)| is_listed(page))
             && padding.iter().all(|&byte| byte == 0)
             && flags & !FLAG_SHRUNK == 0
             && (1..=MAX_EPOCH).contains(&epoch)
@@ -202,7 +226,48 @@ impl Record {
             shrunk: flags & FLAG_SHRUNK != 0,
             header,
             pages,
+            carried,
         })
+    }
+}
+
+/// What the clear bytes of a block say of the record that begins there, if one does: nothing of it is authentic yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    /// Its epoch.
+    pub epoch: u64,
+    /// How many blocks it has: 1 to [`MAX_RECORD_BLOCKS`].
+    pub blocks: u32,
+    nonce: [u8; NONCE_BYTES],
+    tag: [u8; TAG_BYTES],
+}
+
+impl Claim {
+    /// Reads the first block of a record.
+    #[must_use]
+    pub fn of(first: &[u8; BLOCK_BYTES]) -> Option<Self> {
+        let mut reader = Reader::new(first);
+        let magic: [u8; 8] = reader.array();
+        let epoch = reader.u64();
+        let blocks = u32::from(reader.u16());
+        let mut zeros = reader.zeros::<2>();
+        let nonce = reader.array();
+        let tag = reader.array();
+        zeros &= reader.zeros::<16>();
+        let plausible = magic == MAGIC && zeros && (1..=MAX_RECORD_BLOCKS).contains(&blocks);
+        plausible.then_some(Self {
+            epoch,
+            blocks,
+            nonce,
+            tag,
+        })
+    }
+
+    /// Whether the block begins like a record of `epoch`, whatever follows: one that was torn does too.
+    #[must_use]
+    pub fn is_begun(first: &[u8; BLOCK_BYTES], epoch: u64) -> bool {
+        let mut reader = Reader::new(first);
+        reader.array() == MAGIC && reader.u64() == epoch
     }
 }
 

@@ -7,7 +7,7 @@ use super::protocol::Protocol;
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
 use crate::format::layout::group_of;
-use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, Kind};
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Kind};
 
 /// What lies at a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         if group >= self.meta.groups() {
             return Ok(Found::NeverWritten);
         }
-        let entry: Entry = self.meta.read(&self.volume, group, |meta| meta.get(page))?;
+        let entry = self.meta.entry(&self.volume, page)?;
         match entry.kind() {
             Some(Kind::Data) => match self.volume.read_page(page, &entry.seal, out) {
                 Ok(()) => Ok(Found::Written),
@@ -53,7 +53,6 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         let log = self.lock();
         let group = group_of(page);
         self.initialize_groups(group + 1, log.epoch + 1)?;
-        self.meta
-            .change(&self.volume, group, |meta| meta.set(page, Entry::POISON))
+        self.meta.poison(&self.volume, page)
     }
 }

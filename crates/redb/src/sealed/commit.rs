@@ -1,11 +1,11 @@
 //! Commits: sending staged pages to the disk, entries home, and one record to the ring.
 //!
-//! A *light* commit writes pages, meta blocks and a record that lists the pages, then syncs once: the record is believed
-//! only if every page that it lists authenticates. A *heavy* one, whose list would be too long, syncs pages and meta
-//! blocks first and then a record that lists nothing. A *barrier* repeats the last commit in a record that lists nothing,
-//! so that the pages of the record before it may be overwritten.
+//! A *light* commit writes pages and a record that lists them, then syncs once: the record is believed only if every page
+//! that it lists authenticates. Their entries stay away from home until the record is given up (retirement.rs). A *heavy* one,
+//! whose list would be too long, brings all entries home and syncs, and then writes a record that names no page. A *barrier*
+//! repeats the last commit in a record that names no page, so that the pages of the record before it may be overwritten.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -13,115 +13,21 @@ use nimbus_crypto::aead::TAG_BYTES;
 
 use super::error::SealedError;
 use super::file::SealedFile;
+use super::log::{CommitLog, State};
 use super::protocol::Protocol;
+use super::ring::{Needed, RESERVED_BLOCKS};
 use super::seal::seal_and_write;
 use crate::disk::Disk;
+use crate::format::entry::WITNESS_PAGE;
 use crate::format::layout::{group_of, groups_for};
 use crate::format::record::MAX_EPOCH;
-use crate::format::{BLOCK_BYTES_U64, Entry, GROUP_PAGES, HEADER_BYTES, MetaBlock, PageSeal, Record, zero_entry};
-
-/// Ring blocks that a light commit leaves free: a barrier and a heavy commit must always fit, and do in 2.
-const RESERVED_BLOCKS: u32 = 6;
-
-/// Entries stay away from home while the records that list them take up no more of the ring than this: a small commit then
-/// writes its pages, one record and the witness. Little enough that a long record fits beside them.
-const BLOCKS_AWAY: u32 = 8;
-/// The longest record whose entries may stay away.
-const SMALL_RECORD_BLOCKS: u32 = 2;
-
-/// The page whose entry bears witness of the newest commit. It has no data block: page 0 lives in the record.
-const WITNESS_PAGE: u32 = 0;
-const WITNESS_GROUP: u32 = 0;
-
-/// What redb sees, apart from the pages.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct State {
-    pub(super) logical_bytes: u64,
-    pub(super) groups: u32,
-    pub(super) header: [u8; HEADER_BYTES],
-}
-
-/// What the next record needs to know. Its lock is the commit lock.
-pub(super) struct CommitLog {
-    /// The state of the newest record.
-    pub(super) durable: State,
-    /// The epoch of the newest record.
-    pub(super) epoch: u64,
-    /// Its tag.
-    pub(super) tag: [u8; TAG_BYTES],
-    /// Where the next record goes.
-    pub(super) next_position: u32,
-    /// Every change of the records up to this epoch is home, durably.
-    pub(super) checkpoint_epoch: u64,
-    /// Records that recovery may still need, oldest first: their epochs and lengths in blocks.
-    pub(super) needed: VecDeque<(u64, u32)>,
-    /// The pages that the newest record lists.
-    pub(super) listed: BTreeSet<u32>,
-    /// Pages written since the newest record; `None` when they are too many for a list.
-    pub(super) pending: Option<BTreeMap<u32, PageSeal>>,
-    /// The smallest length, and number of groups, since the newest record, if the file was made smaller.
-    pub(super) lowest: Option<(u64, u32)>,
-    /// Whether anything was written since the last sync of the disk.
-    pub(super) unsynced: bool,
-    /// A copy of the superblock that was found damaged, and what it should hold.
-    pub(super) damaged_superblock: Option<(u64, Box<[u8]>)>,
-}
-
-impl CommitLog {
-    pub(super) const fn empty() -> Self {
-        Self {
-            durable: State {
-                logical_bytes: 0,
-                groups: 1,
-                header: [0; HEADER_BYTES],
-            },
-            epoch: 0,
-            tag: [0; TAG_BYTES],
-            next_position: 0,
-            checkpoint_epoch: 0,
-            needed: VecDeque::new(),
-            listed: BTreeSet::new(),
-            pending: Some(BTreeMap::new()),
-            lowest: None,
-            unsynced: false,
-            damaged_superblock: None,
-        }
-    }
-
-    fn needed_blocks(&self) -> u32 {
-        self.needed.iter().map(|&(_, blocks)| blocks).sum()
-    }
-
-    /// A record of `state`, which is the durable one or the one to come, without pages.
-    fn record_of(&self, state: &State, lowest: Option<(u64, u32)>, checkpoint_epoch: u64) -> Record {
-        let (lowest_bytes, lowest_groups) = lowest.unwrap_or((state.logical_bytes, self.durable.groups));
-        Record {
-            epoch: self.epoch + 1,
-            previous_tag: self.tag,
-            checkpoint_epoch,
-            logical_bytes: state.logical_bytes,
-            lowest_bytes: lowest_bytes.min(state.logical_bytes),
-            groups: state.groups,
-            lowest_groups: lowest_groups.min(state.groups),
-            shrunk: lowest.is_some(),
-            header: state.header,
-            pages: Vec::new(),
-        }
-    }
-
-    /// Whether the entries of a light commit may stay away from home: its record and those before it say what changed.
-    fn may_stay_away(&self, state: &State) -> bool {
-        let listed = self.pending.as_ref().map_or(0, BTreeMap::len);
-        let blocks = Record::blocks_for(listed);
-        let is_small = blocks <= SMALL_RECORD_BLOCKS && self.needed_blocks() + blocks <= BLOCKS_AWAY;
-        is_small && self.lowest.is_none() && state.groups == self.durable.groups
-    }
-}
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, MetaBlock, PageSeal, Record, zero_entry};
 
 /// A record whose blocks were written.
-struct Appended {
+pub(super) struct Appended {
     record: Record,
     tag: [u8; TAG_BYTES],
+    position: u32,
     blocks: u32,
 }
 
@@ -140,10 +46,14 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             log.unsynced = true;
             let seals = seal_and_write(&self.volume, &arena, &pages, epoch, self.tuning.threads)?;
             self.sealed_pages.fetch_add(seals.len() as u64, Ordering::Relaxed);
-            self.set_entries(&seals)?;
+            self.meta.set_away(&seals);
             self.list(log, seals);
             drop(arena);
             self.staging.end_flush();
+            if log.pending.is_none() && self.meta.away_count() > self.most_away() {
+                // The commit will be heavy: what it would bring home at its end goes now, for memory's sake.
+                self.bring_all_home(log)?;
+            }
         }
         Ok(())
     }
@@ -157,23 +67,18 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             groups: self.meta.groups(),
             header,
         };
-        let unchanged = state.header == log.durable.header
-            && state.logical_bytes == log.durable.logical_bytes
-            && log.lowest.is_none()
-            && log.pending.as_ref().is_some_and(BTreeMap::is_empty);
-        if unchanged {
+        if state.header == log.durable.header && log.has_nothing_pending(state.logical_bytes) {
             return if log.unsynced { self.sync_disk(log) } else { Ok(()) };
         }
         if let Some((offset, block)) = &log.damaged_superblock {
             self.volume.disk.write_at(*offset, block)?;
         }
         if P::LEAVES_WITNESSES {
-            self.leave_witness(log.epoch + 1)?;
+            self.leave_witness(log)?;
         }
-        if self.fits_the_ring(log) {
-            self.commit_light(log, &state)?;
-        } else {
-            self.commit_heavy(log, &state)?;
+        match self.blocks_of_light(log) {
+            Some(blocks) => self.commit_light(log, &state, blocks)?,
+            None => self.commit_heavy(log, &state)?,
         }
         log.damaged_superblock = None;
         let cut = log.lowest.take().is_some();
@@ -191,10 +96,10 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             pending.retain(|&page, _| u64::from(page) < page_count);
         }
         let groups = self.meta.groups().min(groups_for(page_count));
-        self.meta.truncate(groups);
+        self.meta.truncate(page_count, groups);
         if let Some(first) = tail_of(page_count, groups) {
             let epoch = log.epoch + 1;
-            self.zero_tail(first, epoch)?;
+            self.meta.zero_tail(&self.volume, first, epoch)?;
         }
         let (lowest_bytes, lowest_groups) = log.lowest.unwrap_or((log.durable.logical_bytes, log.durable.groups));
         log.lowest = Some((lowest_bytes.min(bytes), lowest_groups.min(groups)));
@@ -212,61 +117,88 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.commit_heavy(log, &state)
     }
 
-    fn fits_the_ring(&self, log: &CommitLog) -> bool {
-        log.pending.as_ref().is_some_and(|pending| {
-            let blocks = Record::blocks_for(pending.len());
-            let in_use = log.needed_blocks() + blocks + RESERVED_BLOCKS;
-            blocks <= self.tuning.record_blocks && in_use <= self.volume.layout.ring_blocks()
-        })
+    /// Blocks of the record that lists what is pending; `None` if it is too long, or the ring has no room for it.
+    fn blocks_of_light(&self, log: &CommitLog) -> Option<u32> {
+        let blocks = Record::blocks_for(log.pending.as_ref()?.len());
+        let room = log.ring.room_at(log.next_position());
+        let fits = blocks <= self.tuning.record_blocks && blocks + RESERVED_BLOCKS <= room;
+        fits.then_some(blocks)
     }
 
-    fn commit_light(&self, log: &mut CommitLog, state: &State) -> Result<(), SealedError> {
+    fn commit_light(&self, log: &mut CommitLog, state: &State, blocks: u32) -> Result<(), SealedError> {
         log.unsynced = true;
-        let changed = self.meta.changed_groups();
-        let stays_away = changed.len() > 1 && log.may_stay_away(state);
-        let home = if stays_away { vec![WITNESS_GROUP] } else { changed };
-        self.meta.write_home(&self.volume, &home)?;
-        let checkpoint_epoch = if P::CHECKPOINTS_FIRST {
-            log.checkpoint_epoch
-        } else {
-            log.epoch + 1
-        };
-        let mut record = log.record_of(state, log.lowest, checkpoint_epoch);
-        record.pages = log
+        let listed: Vec<(u32, PageSeal)> = log
             .pending
             .iter()
             .flatten()
             .map(|(&page, &seal)| (page, seal))
             .collect();
+        self.extend_ring(log, state, blocks)?;
+        let mut plan = self.plan_retirement(log, listed.len(), blocks);
+        plan.home.extend(self.meta.changed_groups());
+        let home: Vec<u32> = plan.home.into_iter().collect();
+        self.meta.write_home(&self.volume, &home)?;
+        let checkpoint_epoch = if P::CHECKPOINTS_FIRST {
+            plan.checkpoint_epoch
+        } else {
+            log.epoch + 1
+        };
+        let mut record = log.record_of(state, log.lowest, checkpoint_epoch);
+        record.pages = listed;
+        record.carried = plan.carried.into_iter().collect();
         let appended = self.append(log, record)?;
         self.sync_disk(log)?;
         self.settle(log, appended);
-        self.meta.mark_clean(&home);
-        if !stays_away {
-            log.checkpoint_epoch = log.epoch;
-        }
+        self.meta.are_home(&home);
+        log.has_remade_zeros = false;
+        log.checkpoint_epoch = plan.checkpoint_after;
         Ok(())
     }
 
     /// Notes the epoch to come in an entry that is sealed and that every opening judges. Records can be removed without a
     /// key, or with a bad spot of the disk: two commits that are gone from the ring are then missed, whatever they changed.
-    fn leave_witness(&self, epoch: u64) -> Result<(), SealedError> {
-        let entry = zero_entry(self.volume.keys.pages(), WITNESS_PAGE, epoch)?;
-        self.meta
-            .change(&self.volume, WITNESS_GROUP, |meta| meta.set(WITNESS_PAGE, entry))
+    pub(super) fn leave_witness(&self, log: &CommitLog) -> Result<(), SealedError> {
+        let entry = zero_entry(self.volume.keys.pages(), WITNESS_PAGE, log.epoch + 1)?;
+        let position = log.next_position();
+        self.meta.change(&self.volume, group_of(WITNESS_PAGE), |meta| {
+            meta.set_witness(entry, position);
+        })
     }
 
     fn commit_heavy(&self, log: &mut CommitLog, state: &State) -> Result<(), SealedError> {
-        log.unsynced = true;
-        let home = self.meta.changed_groups();
-        self.meta.write_home(&self.volume, &home)?;
-        self.sync_disk(log)?;
-        self.meta.mark_clean(&home);
+        self.extend_ring(log, state, 1)?;
+        self.bring_all_home(log)?;
         let record = log.record_of(state, log.lowest, log.epoch + 1);
         let appended = self.append(log, record)?;
         self.sync_disk(log)?;
         self.settle(log, appended);
         log.checkpoint_epoch = log.epoch;
+        Ok(())
+    }
+
+    /// Writes zeros into the part of the ring that a growing file may use from now on: where a record is the first that is written
+    /// to a hole, the sync has to note the new block in the journal of the file system as well, and takes half as long again.
+    fn extend_ring(&self, log: &CommitLog, state: &State, blocks: u32) -> Result<(), SealedError> {
+        let position = log.next_position();
+        let part = log
+            .ring
+            .part_to_come(log.durable.groups, state.groups, position, blocks);
+        let Some((first, count)) = part else { return Ok(()) };
+        let zeros = vec![0; count as usize * BLOCK_BYTES];
+        Ok(self
+            .volume
+            .disk
+            .write_at(self.volume.layout.ring_offset(first), &zeros)?)
+    }
+
+    /// Brings home whatever is not, durably. The records stay needed until one says that they are not.
+    pub(super) fn bring_all_home(&self, log: &mut CommitLog) -> Result<(), SealedError> {
+        log.unsynced = true;
+        let home = self.meta.groups_not_home();
+        self.meta.write_home(&self.volume, &home)?;
+        self.sync_disk(log)?;
+        self.meta.are_home(&home);
+        log.has_remade_zeros = false;
         Ok(())
     }
 
@@ -282,12 +214,12 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     }
 
     /// Writes a record into the ring. From here to the sync after it an error leaves unknown what the disk holds.
-    fn append(&self, log: &CommitLog, record: Record) -> Result<Appended, SealedError> {
+    pub(super) fn append(&self, log: &CommitLog, record: Record) -> Result<Appended, SealedError> {
         if record.epoch > MAX_EPOCH {
             return Err(SealedError::Failed);
         }
         let layout = self.volume.layout;
-        let position = log.next_position;
+        let position = log.next_position();
         let (bytes, tag) = record.encode(self.volume.keys.records(), position)?;
         let until_wrap = u64::from(layout.ring_blocks() - position) * BLOCK_BYTES_U64;
         let until_wrap = usize::try_from(until_wrap).unwrap_or(usize::MAX).min(bytes.len());
@@ -301,20 +233,33 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
                 disk.write_at(layout.ring_offset(0), tail)
             }
         })?;
-        let blocks = Record::blocks_for(record.pages.len());
-        Ok(Appended { record, tag, blocks })
+        let blocks = Record::blocks_for(record.pages.len() + record.carried.len());
+        Ok(Appended {
+            record,
+            tag,
+            position,
+            blocks,
+        })
     }
 
     /// The record is durable: it is the newest now.
     fn settle(&self, log: &mut CommitLog, appended: Appended) {
-        let Appended { record, tag, blocks } = appended;
-        log.next_position = (log.next_position + blocks) % self.volume.layout.ring_blocks();
+        let Appended {
+            record,
+            tag,
+            position,
+            blocks,
+        } = appended;
         log.epoch = record.epoch;
         self.durable_epoch.store(record.epoch, Ordering::Relaxed);
         log.tag = tag;
-        log.needed.push_back((record.epoch, blocks));
-        log.needed
-            .retain(|&(epoch, _)| epoch > record.checkpoint_epoch || epoch == record.epoch);
+        let needed = Needed {
+            epoch: record.epoch,
+            position,
+            blocks,
+            pages: record.named().map(|(page, _)| page).collect(),
+        };
+        log.ring.push(needed, record.checkpoint_epoch);
         log.listed = record.pages.iter().map(|&(page, _)| page).collect();
         log.pending = Some(BTreeMap::new());
         log.durable = State {
@@ -324,7 +269,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         };
     }
 
-    fn sync_disk(&self, log: &mut CommitLog) -> Result<(), SealedError> {
+    pub(super) fn sync_disk(&self, log: &mut CommitLog) -> Result<(), SealedError> {
         self.latching(|| self.volume.disk.sync())?;
         log.unsynced = false;
         Ok(())
@@ -334,7 +279,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// later success would mean anything.
     fn latching(&self, step: impl FnOnce() -> std::io::Result<()>) -> Result<(), SealedError> {
         step().map_err(|error| {
-            self.failed.store(true, Ordering::Release);
+            self.fail();
             SealedError::Io(error)
         })
     }
@@ -359,18 +304,6 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Ok(())
     }
 
-    fn set_entries(&self, seals: &[(u32, PageSeal)]) -> Result<(), SealedError> {
-        for in_group in seals.chunk_by(|(page, _), (next, _)| group_of(*page) == group_of(*next)) {
-            let &[(first, _), ..] = in_group else { continue };
-            self.meta.change(&self.volume, group_of(first), |meta| {
-                for &(page, seal) in in_group {
-                    meta.set(page, Entry::data(seal));
-                }
-            })?;
-        }
-        Ok(())
-    }
-
     fn list(&self, log: &mut CommitLog, seals: Vec<(u32, PageSeal)>) {
         if let Some(pending) = &mut log.pending {
             pending.extend(seals);
@@ -379,28 +312,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             }
         }
     }
-
-    /// The pages of a group from `first` on read as zeros.
-    fn zero_tail(&self, first: u32, epoch: u64) -> Result<(), SealedError> {
-        let pages = self.volume.keys.pages();
-        let zeros: Result<Vec<_>, _> = tail_pages(first)
-            .map(|page| zero_entry(pages, page, epoch).map(|entry| (page, entry)))
-            .collect();
-        let zeros = zeros?;
-        self.meta.change(&self.volume, group_of(first), |meta| {
-            for &(page, entry) in &zeros {
-                meta.set(page, entry);
-            }
-        })
-    }
 }
 
 /// The first page beyond `page_count`, if it is in one of `groups` groups.
 pub(super) fn tail_of(page_count: u64, groups: u32) -> Option<u32> {
     u32::try_from(page_count).ok().filter(|&page| group_of(page) < groups)
-}
-
-/// From `first` to the end of its group.
-pub(super) fn tail_pages(first: u32) -> impl Iterator<Item = u32> {
-    first..=first | (GROUP_PAGES - 1)
 }

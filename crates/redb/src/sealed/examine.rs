@@ -9,7 +9,7 @@ use super::protocol::Protocol;
 use super::recovery::{read_ring, read_superblock_copies};
 use crate::disk::Disk;
 use crate::format::entry::is_zero;
-use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, GROUP_PAGES, Kind};
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Entry, GROUP_PAGES, Kind, SealedRecord};
 
 impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// Groups whose pages were ever written.
@@ -63,8 +63,10 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         let records = read_ring(&self.volume)?;
         let newest = records.get(&log.epoch).filter(|found| found.tag == log.tag);
-        let needed = (log.checkpoint_epoch + 1..=log.epoch).find(|epoch| !records.contains_key(epoch));
-        match needed.or(newest.is_none().then_some(log.epoch)) {
+        let missing = |newest: &SealedRecord| {
+            (newest.record.checkpoint_epoch + 1..log.epoch).find(|epoch| !records.contains_key(epoch))
+        };
+        match newest.map_or(Some(log.epoch), missing) {
             Some(epoch) => Err(Damage::BrokenChain { epoch }.into()),
             None => Ok(()),
         }
@@ -76,7 +78,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         if u64::from(page) >= self.len() / BLOCK_BYTES_U64 || group >= self.meta.groups() {
             return Ok(None);
         }
-        self.meta.read(&self.volume, group, |meta| Some(meta.get(page)))
+        self.meta.entry(&self.volume, page).map(Some)
     }
 
     /// Whether `block`, which is opened in place, is what the entry says.

@@ -1,6 +1,5 @@
 //! The open sealed file: creation, opening, and what redb's storage backend asks of it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,8 +7,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nimbus_crypto::{Dek, FileId};
 
-use super::commit::CommitLog;
 use super::error::SealedError;
+use super::log::CommitLog;
 use super::meta::MetaCache;
 use super::pages::{self, FileNumber};
 use super::protocol::{Protocol, Sound};
@@ -38,10 +37,25 @@ pub struct Tuning {
     pub staged_pages: usize,
     /// Meta blocks kept in memory at most (4 KiB for every 512 KiB of the file); the budget of the process may allow fewer.
     pub cached_meta_blocks: usize,
+    /// Entries that stay away from home at most (72 bytes each); the budget of the process may allow fewer.
+    pub entries_away: usize,
+    /// Entries that a closing record carries at most: every opening reads it. If more are away, they are brought home.
+    pub entries_at_close: usize,
     /// Blocks in the longest record; a commit that lists more pages takes a second sync instead.
     pub record_blocks: u32,
     /// Threads that seal and open bursts of pages.
     pub threads: usize,
+}
+
+impl Tuning {
+    /// For a file that is read or written from one end to the other, and whose meta blocks are needed once.
+    #[must_use]
+    pub fn sequential() -> Self {
+        Self {
+            cached_meta_blocks: 512,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Tuning {
@@ -49,7 +63,9 @@ impl Default for Tuning {
         Self {
             layout: Layout::DEFAULT,
             staged_pages: 2048,
-            cached_meta_blocks: 4096,
+            cached_meta_blocks: 16_384,
+            entries_away: 65_536,
+            entries_at_close: 2026,
             record_blocks: MAX_RECORD_BLOCKS,
             threads: *THREADS,
         }
@@ -122,7 +138,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         }
         let empty = Recovered {
             meta: MetaCache::new(0, 0, tuning.cached_meta_blocks, P::JUDGES_EPOCHS),
-            log: CommitLog::empty(),
+            log: CommitLog::empty(tuning.layout),
             rolled_back: false,
         };
         let file = Self::assemble(volume, identity, tuning, empty);
@@ -219,16 +235,6 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.commit(&mut self.lock())
     }
 
-    /// Brings home what is not yet, so that whoever opens the file next has nothing to replay. Everything is durable already:
-    /// this is neither synced nor missed if it fails.
-    pub fn close(&self) {
-        let log = self.lock();
-        let all_committed = log.pending.as_ref().is_some_and(BTreeMap::is_empty);
-        if all_committed && self.check_usable().is_ok() {
-            let _ = self.meta.write_home(&self.volume, &self.meta.changed_groups());
-        }
-    }
-
     /// What the file tells of itself.
     ///
     /// # Errors
@@ -271,6 +277,11 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
             return Err(SealedError::Failed);
         }
         Ok(())
+    }
+
+    /// Nothing is written from here on.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
     }
 
     fn write_header(&self, offset: u64, bytes: &[u8]) -> Result<(), SealedError> {

@@ -7,21 +7,29 @@
 //! | with the record torn                     | the same                                                     |
 //! | with the record whole, a page missing    | the same: the record is not believed                         |
 //! | with record and pages whole              | the new commit                                               |
-//! | while entries go home in that sync       | either of the two: what changed is in the record as well     |
+//! | while entries go home in that sync       | either of the two: what changed is in the records as well    |
 //! | between a shrinking record and the cut   | the new commit; what lies beyond the length is ignored       |
+//! | with a closing record, or without        | the same state: it repeats the last commit                   |
 //! | during recovery                          | what was there: recovery writes nothing                      |
 
+mod away;
 mod carry;
+mod closing;
 mod commit;
 mod error;
 mod examine;
 mod file;
+mod judgement;
+mod log;
 mod meta;
 mod pages;
 mod protocol;
 mod read;
 mod recovery;
+mod retirement;
+mod ring;
 mod seal;
+mod short_way;
 mod staging;
 mod volume;
 

@@ -19,8 +19,11 @@ const MOST_RESERVED: u64 = 24 * 1024 * 1024;
 const LEAST_RESERVED_PART: u64 = 16;
 /// Locks, so that readers of different pages rarely meet.
 const SHARDS: usize = 32;
-/// Meta blocks have one part in so many of what the engine has: each speaks for 128 pages.
-const META_PART: u64 = 8;
+/// Meta blocks may have one part in so many of what the engine has, as each speaks for 128 pages: without the one that it needs,
+/// a page takes two reads. What they do not take, pages have.
+const META_PART: u64 = 2;
+/// Entries that are away may have one part in so many, of that of the meta blocks.
+const AWAY_PART: u64 = 16;
 
 /// Names one open sealed file; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,20 +119,52 @@ pub fn cached_bytes() -> usize {
 
 /// Meta blocks that one file may keep now.
 pub(super) fn meta_blocks_of_file() -> usize {
-    let files = nimbus_budget::open_stores_of(Engine::Redb).max(1);
-    in_blocks(nimbus_budget::of_engine(Engine::Redb) / META_PART / files)
+    in_blocks(nimbus_budget::of_engine(Engine::Redb) / META_PART / files())
+}
+
+/// Bytes of entries away from home that one file may have now.
+pub(super) fn away_bytes_of_file() -> u64 {
+    nimbus_budget::of_engine(Engine::Redb) / AWAY_PART / files()
+}
+
+/// The meta blocks that one file keeps, which pages leave room for.
+#[derive(Default)]
+pub(super) struct KeptBlocks(AtomicU64);
+
+impl KeptBlocks {
+    pub(super) fn add(&self, blocks: usize) {
+        self.0.fetch_add(blocks as u64, Ordering::Relaxed);
+        META_BLOCKS.fetch_add(blocks as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, blocks: usize) {
+        self.0.fetch_sub(blocks as u64, Ordering::Relaxed);
+        META_BLOCKS.fetch_sub(blocks as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for KeptBlocks {
+    fn drop(&mut self) {
+        META_BLOCKS.fetch_sub(*self.0.get_mut(), Ordering::Relaxed);
+    }
+}
+
+fn files() -> u64 {
+    nimbus_budget::open_stores_of(Engine::Redb).max(1)
 }
 
 /// What is left of the engine's part when redb and the meta blocks have theirs.
 fn capacity_of_shard() -> usize {
     let part = nimbus_budget::of_engine(Engine::Redb);
-    in_blocks((part - part / META_PART).saturating_sub(nimbus_budget::reserved_bytes())) / SHARDS
+    let meta = META_BLOCKS.load(Ordering::Relaxed) * BLOCK_BYTES as u64;
+    in_blocks((part - meta.min(part / META_PART)).saturating_sub(nimbus_budget::reserved_bytes())) / SHARDS
 }
 
 fn in_blocks(bytes: u64) -> usize {
     usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX)
 }
 
+static META_BLOCKS: AtomicU64 = AtomicU64::new(0);
 static CACHE: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
 
 /// Frames, and a hand that goes round and takes those that nobody used since it came by last.

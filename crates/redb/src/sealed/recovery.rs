@@ -1,24 +1,26 @@
 //! Opening: which record is the newest that can be believed, and what of it is not home yet. Writes nothing, so that it
 //! may be cut short and begun again any number of times.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use nimbus_crypto::{Dek, FileId, RedbKeys};
 
-use super::commit::{CommitLog, State, tail_of, tail_pages};
+use super::closing::CLOSING_COMMITS;
+use super::commit::tail_of;
 use super::error::{Damage, SealedError};
+use super::log::{CommitLog, State};
 use super::meta::MetaCache;
 use super::protocol::Protocol;
+use super::ring::{Needed, Ring};
+use super::short_way;
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::layout::group_of;
 use crate::format::{
-    BLOCK_BYTES, BLOCK_BYTES_U64, Entry, Layout, MetaBlock, Record, RecordError, SealedRecord, Superblock,
-    SuperblockError, zero_entry,
+    BLOCK_BYTES, BLOCK_BYTES_U64, Layout, MetaBlock, PageSeal, Record, RecordError, SealedRecord, Superblock,
+    SuperblockError,
 };
 
-/// The commits that redb closes a database with.
-const CLOSING_COMMITS: usize = 4;
 /// Pages that are read ahead at most.
 const AWAITED_PAGES: usize = 64;
 
@@ -37,11 +39,12 @@ pub(super) struct Recovered {
     pub(super) rolled_back: bool,
 }
 
-/// Has the disk begin with what opening reads of a file with the usual ring, all at once: it lies together, and read piece
-/// by piece each piece waits for the disk, and has the system read far ahead of what is wanted. Reads only, and only a hint:
-/// what comes of it is read again, and authenticated, by whoever opens the file.
+/// Has the disk begin with what opening reads of a file with the usual ring, all at once: read piece by piece each piece
+/// waits for the disk. Reads only, and only a hint: what comes of it is read again, and authenticated, by whoever opens the file.
 pub fn will_open<D: Disk>(disk: &D) {
-    disk.will_read(0, Layout::DEFAULT.head_bytes());
+    // The superblock, twice, and the first block of the ring.
+    disk.will_read(0, 3 * BLOCK_BYTES);
+    disk.will_read(Layout::DEFAULT.meta_offset(0), BLOCK_BYTES);
 }
 
 /// Reads the superblock, from either copy.
@@ -76,30 +79,26 @@ pub(super) fn recover<D: Disk, P: Protocol>(
     volume: &Volume<D>,
     cached_meta_blocks: usize,
 ) -> Result<Recovered, SealedError> {
-    let records = read_ring(volume)?;
+    let closed = if P::TAKES_THE_SHORT_WAY {
+        short_way::find::<D, P>(volume)?
+    } else {
+        None
+    };
+    let records = match closed {
+        Some(newest) => BTreeMap::from([(newest.record.epoch, newest)]),
+        None => read_ring(volume)?,
+    };
     will_read_newest(volume, &records);
     let (accepted, rolled_back) = accept::<D, P>(volume, &records)?;
     let epoch = accepted.record.epoch;
-    let replayed = chain(&records, accepted)?;
+    let needed = chain(&records, accepted)?;
     let meta = MetaCache::new(accepted.record.groups, epoch, cached_meta_blocks, P::JUDGES_EPOCHS);
-    replay(volume, &meta, &replayed)?;
+    replay::<D, P>(volume, &meta, &needed)?;
+    let has_remade_zeros = !meta.is_clean();
     // Records can be removed without a key. Groups that only a later record initialized, and the first, which is the
     // one that is written most, are asked for proof of that even if redb will not look at them.
     meta.look_at(volume, 0)?;
     meta.look_beyond(volume, accepted.record.groups)?;
-    let checkpoint_epoch = if P::SYNCS_AT_OPEN && meta.is_clean() {
-        // Everything was home already, and is durable after the sync that follows.
-        epoch
-    } else {
-        accepted.record.checkpoint_epoch
-    };
-    let mut needed: VecDeque<(u64, u32)> = replayed
-        .iter()
-        .map(|found| (found.record.epoch, found.blocks))
-        .collect();
-    if needed.is_empty() {
-        needed.push_back((epoch, accepted.blocks));
-    }
     let record = &accepted.record;
     let log = CommitLog {
         durable: State {
@@ -109,11 +108,11 @@ pub(super) fn recover<D: Disk, P: Protocol>(
         },
         epoch,
         tag: accepted.tag,
-        next_position: (accepted.position + accepted.blocks) % volume.layout.ring_blocks(),
-        checkpoint_epoch,
-        needed,
+        ring: Ring::new(volume.layout, needed.into_iter().map(Needed::from)),
+        checkpoint_epoch: record.checkpoint_epoch,
         listed: record.pages.iter().map(|&(page, _)| page).collect(),
-        ..CommitLog::empty()
+        has_remade_zeros,
+        ..CommitLog::empty(volume.layout)
     };
     Ok(Recovered { log, meta, rolled_back })
 }
@@ -142,9 +141,13 @@ pub(super) fn read_ring<D: Disk>(volume: &Volume<D>) -> Result<BTreeMap<u64, Sea
 /// Has the disk begin with what redb asks for first: what the commits wrote with which it closed, or which it checks after a
 /// crash. One by one each page would wait for the disk.
 fn will_read_newest<D: Disk>(volume: &Volume<D>, records: &BTreeMap<u64, SealedRecord>) {
-    let newest = records.values().rev().take(CLOSING_COMMITS);
-    let pages: BTreeSet<u32> = newest
-        .flat_map(|found| found.record.pages.iter().map(|&(page, _)| page))
+    let Some((&newest, _)) = records.last_key_value() else {
+        return;
+    };
+    let is_late = |&(_, seal): &(u32, PageSeal)| seal.epoch() + CLOSING_COMMITS >= newest;
+    let pages: BTreeSet<u32> = records
+        .range(newest.saturating_sub(CLOSING_COMMITS)..)
+        .flat_map(|(_, found)| found.record.named().filter(is_late).map(|(page, _)| page))
         .take(AWAITED_PAGES)
         .collect();
     let pages: Vec<u32> = pages.into_iter().collect();
@@ -152,12 +155,6 @@ fn will_read_newest<D: Disk>(volume: &Volume<D>, records: &BTreeMap<u64, SealedR
         let &[first, ..] = run else { continue };
         let bytes = run.len() * BLOCK_BYTES;
         volume.disk.will_read(volume.layout.data_offset(first), bytes);
-    }
-    for in_group in pages.chunk_by(|&page, &next| group_of(page) == group_of(next)) {
-        let &[first, ..] = in_group else { continue };
-        volume
-            .disk
-            .will_read(volume.layout.meta_offset(group_of(first)), BLOCK_BYTES);
     }
 }
 
@@ -183,7 +180,7 @@ fn accept<'a, D: Disk, P: Protocol>(
 
 /// What the record promises and the disk does not hold: the place of its last group, or the first page of its list that
 /// does not authenticate.
-fn missing_part<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<Option<Damage>, SealedError> {
+pub(super) fn missing_part<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<Option<Damage>, SealedError> {
     // The meta block of a group goes home with the first record that counts it, so a durable record has none beyond the end
     // of the file; and replaying takes memory for each.
     let last_group = record.groups - 1;
@@ -198,53 +195,56 @@ fn missing_part<D: Disk>(volume: &Volume<D>, record: &Record) -> Result<Option<D
     Ok(None)
 }
 
-/// The records whose entries may not be home, oldest first, up to the accepted one.
+/// The records that are needed, oldest first, up to the accepted one.
 fn chain<'a>(
     records: &'a BTreeMap<u64, SealedRecord>,
     accepted: &'a SealedRecord,
 ) -> Result<Vec<&'a SealedRecord>, SealedError> {
-    let mut newest_first: Vec<&SealedRecord> = Vec::new();
-    let mut epoch = accepted.record.epoch;
-    while epoch > accepted.record.checkpoint_epoch {
-        let fits = |found: &&SealedRecord| match newest_first.last() {
-            Some(next) => found.tag == next.record.previous_tag,
-            None => true,
-        };
-        let found = records.get(&epoch).filter(fits).ok_or(Damage::BrokenChain { epoch })?;
-        newest_first.push(found);
-        epoch -= 1;
+    let mut newest_first = vec![accepted];
+    let mut next = accepted;
+    while next.record.epoch - 1 > accepted.record.checkpoint_epoch {
+        let epoch = next.record.epoch - 1;
+        next = records
+            .get(&epoch)
+            .filter(|found| found.tag == next.record.previous_tag)
+            .ok_or(Damage::BrokenChain { epoch })?;
+        newest_first.push(next);
     }
     newest_first.reverse();
     Ok(newest_first)
 }
 
-/// Brings the meta blocks up to the accepted record, in memory. What a later record cut off is left out: its meta block
-/// may be gone from the disk.
-fn replay<D: Disk>(volume: &Volume<D>, meta: &MetaCache, records: &[&SealedRecord]) -> Result<(), SealedError> {
-    for (index, found) in records.iter().enumerate() {
+/// Notes what the needed records say, which may not be home: the pages that they name, without reading meta blocks, and the
+/// zeros that they began with. What a later record cut off is left out: its meta block may be gone from the disk.
+fn replay<D: Disk, P: Protocol>(
+    volume: &Volume<D>,
+    meta: &MetaCache,
+    needed: &[&SealedRecord],
+) -> Result<(), SealedError> {
+    for (index, found) in needed.iter().enumerate() {
         let record = &found.record;
-        let later = || records.iter().skip(index + 1).map(|found| &found.record);
-        let later_bytes = later().map(|record| record.lowest_bytes).min().unwrap_or(u64::MAX);
-        let later_groups = later().map(|record| record.lowest_groups).min().unwrap_or(u32::MAX);
-        let survives = |page: u32| u64::from(page) < later_bytes / BLOCK_BYTES_U64 && group_of(page) < later_groups;
-        replay_groups(volume, meta, record, later_groups)?;
-        let mut entries = Vec::with_capacity(record.pages.len());
-        let lowest = record.lowest_bytes / BLOCK_BYTES_U64;
-        if let Some(first) = tail_of(lowest, record.lowest_groups).filter(|_| record.shrunk) {
-            for page in tail_pages(first).filter(|&page| group_of(page) < later_groups) {
-                entries.push((page, zero_entry(volume.keys.pages(), page, record.epoch)?));
-            }
+        if record.checkpoint_epoch == record.epoch {
+            // Everything was home before it was written, the groups and zeros that it begins with too. Only the first needed
+            // record can be such a one.
+            continue;
         }
-        entries.extend(record.pages.iter().map(|&(page, seal)| (page, Entry::data(seal))));
-        entries.retain(|&(page, entry)| survives(page) || entry.kind() == Some(crate::format::Kind::Zero));
-        for (page, entry) in entries {
-            replay_entry(volume, meta, page, entry)?;
+        if record.shrunk && P::DROPS_WHAT_IS_CUT {
+            meta.cut_away(record.lowest_bytes / BLOCK_BYTES_U64, record.lowest_groups);
+        }
+        meta.set_away(&record.carried);
+        meta.set_away(&record.pages);
+        let later = needed.iter().skip(index + 1);
+        let later_groups = later.map(|found| found.record.lowest_groups).min().unwrap_or(u32::MAX);
+        if P::REMAKES_ZEROS {
+            remake_zeros(volume, meta, record, later_groups)?;
         }
     }
     Ok(())
 }
 
-fn replay_groups<D: Disk>(
+/// Groups, and zeros where the file was made smaller, as the record found them: they go home in the sync that is for the
+/// record, and may not have come there. Whatever was written in their place since is away.
+fn remake_zeros<D: Disk>(
     volume: &Volume<D>,
     meta: &MetaCache,
     record: &Record,
@@ -253,15 +253,9 @@ fn replay_groups<D: Disk>(
     for group in record.lowest_groups..record.groups.min(later_groups) {
         meta.put(group, MetaBlock::zeros(volume.keys.pages(), group, record.epoch)?);
     }
-    Ok(())
-}
-
-fn replay_entry<D: Disk>(volume: &Volume<D>, meta: &MetaCache, page: u32, entry: Entry) -> Result<(), SealedError> {
-    let group = group_of(page);
-    if meta.read(volume, group, |block| block.get(page))? == entry {
-        return Ok(());
-    }
-    meta.change(volume, group, |block| block.set(page, entry))
+    let lowest = record.lowest_bytes / BLOCK_BYTES_U64;
+    let tail = tail_of(lowest, record.lowest_groups.min(later_groups)).filter(|_| record.shrunk);
+    tail.map_or(Ok(()), |first| meta.zero_tail(volume, first, record.epoch))
 }
 
 /// What to say of a file neither of whose superblocks is believed: what both agree on, else that it is damaged.

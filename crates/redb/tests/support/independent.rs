@@ -1,5 +1,7 @@
 //! A second reader of sealed files, written from docs/format.md alone: it shares no code with the first but HKDF and
-//! AES-256-GCM-SIV, which have known-answer tests of their own. Reads files that were closed cleanly.
+//! AES-256-GCM-SIV, which have known-answer tests of their own. Reads files whose newest record is whole, closed or not.
+
+use std::collections::BTreeMap;
 
 use nimbus_crypto::aead;
 use nimbus_crypto::derive::hkdf_sha256;
@@ -49,18 +51,20 @@ pub fn read(file: &[u8], dek: &[u8; 32]) -> Vec<u8> {
     assert_eq!(superblock[64..96], file_key(dek, superblock, "commitment"));
     let ring_blocks = u32_at(superblock, 24) as usize;
     let data_start = u32_at(superblock, 28) as usize;
-    let newest = (0..ring_blocks)
+    let records: BTreeMap<u64, Vec<u8>> = (0..ring_blocks)
         .filter_map(|position| record(file, dek, ring_blocks, position))
-        .max_by_key(|(epoch, _)| *epoch);
-    let (_, payload) = newest.expect("a record");
-    let logical = usize::try_from(u64_at(&payload, 24)).unwrap();
-    let groups = u32_at(&payload, 40) as usize;
+        .collect();
+    let (&epoch, payload) = records.last_key_value().expect("a record");
+    let away = entries_away(&records, epoch, u64_at(payload, 16));
+    let logical = usize::try_from(u64_at(payload, 24)).unwrap();
+    let groups = u32_at(payload, 40) as usize;
     let mut out = vec![0; logical];
     out[..512].copy_from_slice(&payload[128..640]);
     let page_key = file_key(dek, superblock, "page-key");
     for page in 1..(logical / BLOCK).min(groups * 128) {
         let meta = (data_start + page / 128 * 129) * BLOCK;
-        let entry = &file[meta + page % 128 * 32..][..32];
+        let home = file[meta + page % 128 * 32..][..32].to_vec();
+        let entry = away.get(&page).unwrap_or(&home);
         let mut aad = [0; 16];
         aad[..8].copy_from_slice(&(page as u64).to_le_bytes());
         aad[8] = entry[28];
@@ -75,6 +79,24 @@ pub fn read(file: &[u8], dek: &[u8; 32]) -> Vec<u8> {
         out[page * BLOCK..][..plain.len()].copy_from_slice(&plain);
     }
     out
+}
+
+/// The entries that are not home, by page, as meta blocks would hold them.
+fn entries_away(records: &BTreeMap<u64, Vec<u8>>, newest: u64, checkpoint: u64) -> BTreeMap<usize, Vec<u8>> {
+    let mut away: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+    for epoch in checkpoint + 1..=newest {
+        let payload = &records[&epoch];
+        if u32_at(payload, 48) & 1 != 0 {
+            let fewest_pages = usize::try_from(u64_at(payload, 32)).unwrap() / BLOCK;
+            away.retain(|&page, _| page < fewest_pages && page / 128 < u32_at(payload, 44) as usize);
+        }
+        let named = (u32_at(payload, 52) + u32_at(payload, 56)) as usize;
+        for bytes in payload[640..].chunks(32).take(named) {
+            let entry = [&bytes[4..], &[1, 0, 0, 0]].concat();
+            away.insert(u32_at(bytes, 0) as usize, entry);
+        }
+    }
+    away
 }
 
 /// The epoch and the opened payload of the record at a position of the ring, if there is one.

@@ -4,10 +4,13 @@
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test says what it expects by panicking"
+    clippy::print_stdout,
+    reason = "a test says what it expects by panicking, and what it did by printing"
 )]
 
 pub mod independent;
+pub mod scripts;
+pub mod victim;
 pub mod workload;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,12 @@
 //! Transactions on a recording disk, with kills and reopenings between them, and the check of what a cut leaves.
 
-use nimbus_redb::Tuning;
 use nimbus_redb::format::Layout;
 use nimbus_redb::sealed::Protocol;
-use nimbus_test_support::{Cut, Event, Rng, Sector, SimDisk};
+use nimbus_redb::{SealedFile, Tuning};
+use nimbus_test_support::{Cut, Event, Rng, Sector, SimDisk, fixed_dek};
 use redb::{Durability, TableDefinition};
 
-use super::{Base, Pairs, TABLE, create, open, pairs};
+use super::{Base, FILE, Pairs, TABLE, create, open, pairs};
 
 const FILLER: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("filler");
 
@@ -48,6 +48,8 @@ pub fn tuning(staged_pages: usize, record_blocks: u32) -> Tuning {
         staged_pages,
         record_blocks,
         cached_meta_blocks: 16,
+        entries_away: 1000,
+        entries_at_close: 200,
         threads: 1,
     }
 }
@@ -171,6 +173,7 @@ fn check_image<P: Protocol>(
     nested: usize,
     rng: &mut Rng,
 ) -> Result<bool, String> {
+    same_both_ways::<P>(&image, plan.tuning)?;
     let disk = SimDisk::holding(image.clone());
     if nested > 0 {
         disk.record();
@@ -207,6 +210,30 @@ fn check_image<P: Protocol>(
         return Err("what was written after the cut is not what was read".to_owned());
     }
     Ok(rolled_back)
+}
+
+/// Whether a file opens as of the same record whether or not the whole ring is read.
+pub fn same_both_ways<P: Protocol>(image: &[u8], tuning: Tuning) -> Result<(), String> {
+    fn newest<P: Protocol>(image: &[u8], tuning: Tuning) -> Result<(u64, bool, u64), String> {
+        let disk = SimDisk::holding(image.to_vec());
+        let file = SealedFile::<_, P>::open(disk, FILE, &fixed_dek(), tuning).map_err(|error| error.to_string())?;
+        let stats = file.stats().map_err(|error| error.to_string())?;
+        Ok((stats.epoch, stats.rolled_back, stats.logical_bytes))
+    }
+    let (short, long) = (newest::<P>(image, tuning), newest::<TheLongWay>(image, tuning));
+    if short == long {
+        Ok(())
+    } else {
+        Err(format!("{short:?} the short way, {long:?} the long way"))
+    }
+}
+
+/// Every opening reads the whole ring.
+#[derive(Debug)]
+pub struct TheLongWay;
+
+impl Protocol for TheLongWay {
+    const TAKES_THE_SHORT_WAY: bool = false;
 }
 
 fn state_of(states: &[Pairs], found: &Pairs, allowed: &[usize]) -> Result<usize, String> {
