@@ -503,6 +503,8 @@ export interface NativeKvOptions {
   generation?: bigint
   /** The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on. */
   lock?: FileLock
+  /** Redb keeps no more bytes of the file than this, also if the budget has more for it. */
+  cacheBytes?: number
 }
 
 /** The pairs that are asked for. */

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { NimbusError, Store, bytes, json, utf8, type Encoding, type Table } from '../../src/index.js'
+import { openTables } from '../../src/native/kv-table.js'
 import { temporaryDirectory } from '../support/directory.js'
 import { failureOf } from '../support/failure.js'
 
@@ -134,6 +135,7 @@ describe.each(forms)('what is read of a $name store', ({ key }) => {
     const { store, table } = await filled(300, 99)
     const long = Buffer.alloc(5000, 'long')
     await table.put(keyOf(7), long)
+    await table.put(keyOf(9), long)
     const snapshot = store.snapshot()
     onTestFinished(() => snapshot.close())
     const keys = Array.from({ length: 300 }, (_, row) => keyOf(row))
@@ -151,6 +153,22 @@ describe.each(forms)('what is read of a $name store', ({ key }) => {
       if (found?.length === long.length) expect(memory).toBe(long.length)
       expect((found?.byteOffset ?? 1) % 8).toBe(0)
     }
+  })
+
+  it('does not share memory with what is too long to be shared', async () => {
+    const { table } = await filled(3, 5000)
+    for (const [key] of table.range()) expect(key.buffer.byteLength).toBe(key.length)
+  })
+
+  it('leaves no handle behind once the store is closed, nor when it is read again then', async () => {
+    const before = openTables()
+    const { store, table } = await filled(1)
+    const another = store.table('u', BYTES)
+    for (const of of [table, another]) of.get(keyOf(0))
+    expect(openTables()).toBe(before + 2)
+    await store.close()
+    for (const of of [table, another]) expect(failureOf(() => of.get(keyOf(0))).code).toBe('shutting_down')
+    expect(openTables()).toBe(before)
   })
 
   it('shares no memory with what is read of another store', async () => {

@@ -93,7 +93,10 @@ export async function createControlStore(options: ControlFileOptions): Promise<C
   }
 }
 
-const openNative = (options: KvOptions): ControlFile => KvStore.open(options)
+/** The control plane is opened before every tenant and is asked less than any: a share of the first store would be taken from them. */
+const CACHE_BYTES = 2 * 1_048_576
+
+const openNative = (options: KvOptions): ControlFile => KvStore.open({ ...options, cacheBytes: CACHE_BYTES })
 
 function encryptionOf({ dek, fileId, manifest }: Protected): NonNullable<KvOptions['encryption']> {
   return { dek, fileId, generation: manifest.current.generation }

@@ -24,6 +24,8 @@ export interface KvOptions {
   encryption?: KvEncryption | undefined
   /** The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on, also if it cannot be opened. */
   lock?: Addon.FileLock | undefined
+  /** Redb keeps no more bytes of the file than this for as long as it is open, also if the budget has more for it. */
+  cacheBytes?: number | undefined
 }
 
 export interface KvBound {
@@ -92,6 +94,7 @@ export class KvStore {
   readonly #requests: Requests<Addon.NativeKvCompletion>
   readonly #tables = new Map<string, KvTable>()
   readonly #slab = new SharedBytes()
+  #isClosed = false
 
   private constructor(store: Addon.NativeKvStore, requests: Requests<Addon.NativeKvCompletion>) {
     this.#store = store
@@ -125,7 +128,10 @@ export class KvStore {
 
   /** As of the last commit. A table that was never made is empty. */
   get(table: string, key: Uint8Array): Uint8Array | undefined {
-    return (this.#tables.get(table) ?? this.#openTable(table)).get(key)
+    const known = this.#tables.get(table)
+    if (known !== undefined) return known.get(key)
+    // A table of a closed store would be nobody's to close; the store says itself that it is closed.
+    return this.#isClosed ? get(this.#store, table, key, this.#slab) : this.#openTable(table).get(key)
   }
 
   /** As `get`, all from one state. */
@@ -189,7 +195,12 @@ export class KvStore {
 
   /** Finishes what is queued and closes, snapshots too; closing twice is harmless. */
   async close(): Promise<void> {
-    await this.#requests.make((id) => this.#store.close(id))
+    const closing = this.#requests.make((id) => this.#store.close(id))
+    // From now on the store refuses to read.
+    this.#isClosed = true
+    for (const table of this.#tables.values()) table.close()
+    this.#tables.clear()
+    await closing
   }
 
   #openTable(name: string): KvTable {
@@ -201,8 +212,14 @@ export class KvStore {
   }
 }
 
-function optionsOf({ path, mode, encryption, lock }: KvOptions): Addon.NativeKvOptions {
-  return { path, create: mode === 'create', ...encryption, ...(lock === undefined ? {} : { lock }) }
+function optionsOf({ path, mode, encryption, lock, cacheBytes }: KvOptions): Addon.NativeKvOptions {
+  return {
+    path,
+    create: mode === 'create',
+    ...encryption,
+    ...(lock === undefined ? {} : { lock }),
+    ...(cacheBytes === undefined ? {} : { cacheBytes }),
+  }
 }
 
 /** One state of a store. */

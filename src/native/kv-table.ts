@@ -9,6 +9,7 @@ interface TableFunctions {
   setUp(crossing: Uint8Array, keyBytes: number): void
   table(store: Addon.NativeKvStore, name: string): number
   close(table: number): void
+  count(): number
   /** The length of the value, or -1. */
   get(table: number, keyBytes: number): number
 }
@@ -24,6 +25,14 @@ native.setUp(crossing, KEY_BYTES)
 const values: (Uint8Array | undefined)[] = []
 const LONGEST_KNOWN_VALUE = 1024
 
+/** Gives up the handles of tables that nobody has any more: those of stores that were never closed. */
+const abandoned = new FinalizationRegistry<number>((handle) => {
+  native.close(handle)
+})
+
+/** Handles that are open on this thread. */
+export const openTables = (): number => native.count()
+
 /** One table of an open store. */
 export class KvTable {
   readonly #handle: number
@@ -38,6 +47,7 @@ export class KvTable {
     getLong: (key: Uint8Array) => Uint8Array | undefined,
   ) {
     this.#handle = native.table(store, name)
+    abandoned.register(this, this.#handle, this)
     this.#slab = slab
     this.#getLong = getLong
   }
@@ -51,8 +61,9 @@ export class KvTable {
     return length > VALUE_BYTES ? this.#getLong(key) : this.#slab.copy(valueOf(length))
   }
 
-  /** Closing twice is harmless. */
+  /** Once, and nothing is read afterwards. */
   close(): void {
+    abandoned.unregister(this)
     native.close(this.#handle)
   }
 

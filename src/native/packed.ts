@@ -28,54 +28,74 @@ export function concatenate(strings: readonly Uint8Array[]): Uint8Array {
 export type Pair = [key: Uint8Array, value: Uint8Array]
 
 /** Takes apart what native code packed. Short parts share memories of 8 KiB. */
-export function split({ bytes, lengths }: Addon.NativePacked): (Uint8Array | undefined)[] {
-  const pieces = new Pieces(bytes)
-  let start = 0
-  return Array.from(lengths, (length) => {
-    if (length === ABSENT) return undefined
-    const part = pieces.take(start, length)
-    start = aligned(start + length)
-    return part
-  })
+export function split(packed: Addon.NativePacked): (Uint8Array | undefined)[] {
+  const pieces = new Pieces(packed)
+  return Array.from(packed.lengths, () => pieces.next())
 }
 
 /** Takes apart keys and values by turns; none of them is absent. Short ones share memories of 8 KiB. */
-export function splitPairs({ bytes, lengths }: Addon.NativePacked): Pair[] {
-  const pieces = new Pieces(bytes)
+export function splitPairs(packed: Addon.NativePacked): Pair[] {
+  const pieces = new Pieces(packed)
   const pairs: Pair[] = []
-  let start = 0
-  for (let place = 0; place + 1 < lengths.length; place += 2) {
-    const keyBytes = lengths[place] ?? 0
-    const valueBytes = lengths[place + 1] ?? 0
-    const middle = aligned(start + keyBytes)
-    pairs.push([pieces.take(start, keyBytes), pieces.take(middle, valueBytes)])
-    start = aligned(middle + valueBytes)
-  }
+  for (let place = 0; place + 1 < packed.lengths.length; place += 2)
+    pairs.push([pieces.next() ?? NOTHING, pieces.next() ?? NOTHING])
   return pairs
 }
 
+const NOTHING = new Uint8Array(0)
+
 /**
- * Parts of a run of bytes, taken from its front to its end, in memory that they have for good. A memory of its own for each would
- * cost ten times as much as reading it, and views of the whole run would keep all of it for as long as one of them is kept.
+ * The parts of what native code packed, from its front to its end, in memory that they have for good. A memory of its own for each
+ * would cost ten times as much as reading it, and views of the whole run would keep all of it for as long as one of them is kept.
  */
 class Pieces {
   readonly #bytes: Uint8Array
+  readonly #lengths: Uint32Array
+  #place = 0
+  #next = 0
   #piece = new ArrayBuffer(0)
   #start = 0
   #end = 0
 
-  constructor(bytes: Uint8Array) {
+  constructor({ bytes, lengths }: Addon.NativePacked) {
     this.#bytes = bytes
+    this.#lengths = lengths
   }
 
-  take(start: number, length: number): Uint8Array {
-    if (length > LONGEST_SHARED) return this.#bytes.slice(start, start + length)
-    if (start + length > this.#end) {
+  next(): Uint8Array | undefined {
+    const length = this.#lengths[this.#place] ?? ABSENT
+    if (length === ABSENT) {
+      this.#place += 1
+      return undefined
+    }
+    const start = this.#next
+    const end = start + length
+    if (length > LONGEST_SHARED) {
+      this.#place += 1
+      this.#next = aligned(end)
+      return this.#bytes.slice(start, end)
+    }
+    if (end > this.#end) {
       this.#start = start
-      this.#end = Math.min(start + SHARED_BYTES, this.#bytes.length)
+      this.#end = this.#endOfPiece(start)
       this.#piece = this.#bytes.slice(start, this.#end).buffer
     }
+    this.#place += 1
+    this.#next = aligned(end)
     return new Uint8Array(this.#piece, start - this.#start, length)
+  }
+
+  /** Of short parts that follow each other: what is long is not copied with them, nor what the next piece begins with. */
+  #endOfPiece(start: number): number {
+    let end = start
+    for (let place = this.#place; place < this.#lengths.length; place++) {
+      const length = this.#lengths[place] ?? ABSENT
+      if (length === ABSENT) continue
+      const next = aligned(end) + length
+      if (length > LONGEST_SHARED || next - start > SHARED_BYTES) break
+      end = next
+    }
+    return end
   }
 }
 

@@ -18,8 +18,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use nimbus_redb::engine::{
-    Completion, CopyKey, Durability, Encryption, EngineError, Mode, Operations, Options, Outcome, Store, Verified,
-    verify,
+    Completion, CopyKey, Durability, Encryption, EngineError, Mode, Operations, Options, Outcome, Store, Task,
+    Verified, verify,
 };
 use nimbus_redb::{Damage, Disk, SealedError, SealedFile, Tuning};
 use nimbus_test_support::{SimDisk, fixed_dek};
@@ -32,6 +32,7 @@ const RING_START: u64 = 2;
 const RING_BLOCKS: u64 = 512;
 const DATA_START: u64 = RING_START + RING_BLOCKS;
 const FASTEST: u64 = u64::MAX;
+const TASKS: usize = 100;
 
 struct Client {
     store: Store,
@@ -403,4 +404,36 @@ fn a_page_whose_entry_is_still_on_its_way_is_looked_at_again_when_it_has_come() 
         file.failing_pages(0).unwrap()
     });
     assert_eq!(found, [0; 0]);
+}
+
+/// Of so many tasks, a quarter would meet a read that has begun: it ends by itself, and is not an error of theirs.
+#[test]
+fn a_check_and_a_compaction_wait_for_reads_that_have_begun() {
+    let client = filled();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut reader = client.store.reader("pairs");
+            while !over.load(Ordering::Relaxed) {
+                match reader.get_with(&7_u32.to_be_bytes(), <[u8]>::len) {
+                    Ok(Some(_)) | Err(EngineError::Engaged { .. }) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        for _ in 0..TASKS {
+            for task in [Task::Check, Task::Compact] {
+                client.store.run(0, task);
+                if let Err(error) = client.wait() {
+                    over.store(true, Ordering::Relaxed);
+                    panic!("{error}");
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let held = client.store.view().unwrap();
+    client.store.run(0, Task::Compact);
+    assert!(client.wait().is_err(), "a state that somebody holds on to");
+    drop(held);
 }

@@ -16,8 +16,13 @@ use super::NativeKvStore;
 use crate::boundary::{self, Callback, Handles, value};
 use crate::failure::throw;
 
-const FUNCTIONS: &[(&std::ffi::CStr, Callback)] =
-    &[(c"setUp", set_up), (c"table", table), (c"close", close), (c"get", get)];
+const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
+    (c"setUp", set_up),
+    (c"table", table),
+    (c"close", close),
+    (c"count", count),
+    (c"get", get),
+];
 
 type Arguments = boundary::Arguments<State>;
 
@@ -108,6 +113,16 @@ unsafe extern "C" fn close(env: sys::napi_env, info: sys::napi_callback_info) ->
         boundary::call(env, info, |arguments: &Arguments| {
             drop(arguments.state().tables.remove(arguments.integer(0)));
             ptr::null_mut()
+        })
+    }
+}
+
+/// `()`: how many handles are open.
+unsafe extern "C" fn count(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments.
+    unsafe {
+        boundary::call(env, info, |arguments: &Arguments| {
+            integer(env, i32::try_from(arguments.state().tables.len()).unwrap_or(i32::MAX))
         })
     }
 }

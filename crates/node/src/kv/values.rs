@@ -31,6 +31,8 @@ pub struct NativeKvOptions<'env> {
     pub generation: Option<BigInt>,
     /// The lock of `<path>.nimbus-lock`, if it is held already: the store's from now on.
     pub lock: Option<ClassInstance<'env, FileLock>>,
+    /// Redb keeps no more bytes of the file than this, also if the budget has more for it.
+    pub cache_bytes: Option<f64>,
 }
 
 /// A bound of a range.
@@ -147,6 +149,7 @@ pub(super) struct Request {
     mode: Mode,
     key: Option<CopyKey>,
     lock: Option<nimbus_disk::FileLock>,
+    cache_bytes: usize,
 }
 
 impl Request {
@@ -176,6 +179,7 @@ impl Request {
             mode: if options.create { Mode::Create } else { Mode::Open },
             key,
             lock,
+            cache_bytes: options.cache_bytes.map_or(usize::MAX, |bytes| bytes as usize),
         })
     }
 
@@ -197,7 +201,7 @@ impl Request {
                 file_id: key.file_id,
                 dek_generation: key.dek_generation,
             }),
-            cache_bytes: 0, // a store has its own from the budget
+            cache_bytes: self.cache_bytes,
         }
     }
 }

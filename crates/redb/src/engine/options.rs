@@ -14,7 +14,7 @@ pub struct Options<'a> {
     pub mode: Mode,
     /// The keys of a sealed file; `None` for plain redb.
     pub encryption: Option<Encryption<'a>>,
-    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB). A store has its own from the budget.
+    /// Bytes that redb keeps in memory for this file (its own default is 1 GiB). A store has no more than its part of the budget.
     pub cache_bytes: usize,
 }
 

@@ -52,13 +52,13 @@ pub struct Store {
 
 impl Store {
     /// Opens or makes a database, under `lock` if the caller has it already; finished requests go to `sink`. How much redb keeps
-    /// in memory is not the caller's choice but the budget's.
+    /// in memory the budget says; the caller may want less.
     ///
     /// # Errors
     /// Those of [`Database::open`].
     pub fn open(options: &Options<'_>, lock: Option<FileLock>, sink: Sink) -> Result<Self, EngineError> {
         exit::close_gate_at_exit();
-        let reservation = Reservation::take();
+        let reservation = Reservation::take(options.cache_bytes);
         let options = &Options {
             path: options.path.clone(),
             cache_bytes: reservation.bytes(),

@@ -28,6 +28,8 @@ pub struct View {
     path: PathBuf,
     /// `None` once the store is closed: a view keeps no file and no key longer than that.
     open: RwLock<Option<Open>>,
+    /// Declared last: it is given back when what is open is closed.
+    _ticket: Arc<()>,
 }
 
 pub(super) struct Open {
@@ -36,7 +38,8 @@ pub(super) struct Open {
 }
 
 impl View {
-    pub(super) fn new(snapshot: Snapshot, path: PathBuf) -> Self {
+    /// `ticket` is shared for as long as redb has the state in use.
+    pub(super) fn new(snapshot: Snapshot, path: PathBuf, ticket: Arc<()>) -> Self {
         let open = Open {
             snapshot,
             tables: Mutex::default(),
@@ -44,6 +47,7 @@ impl View {
         Self {
             path,
             open: RwLock::new(Some(open)),
+            _ticket: ticket,
         }
     }
 

@@ -76,16 +76,17 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Counts a store and reserves for it. Two thirds of the engine's part are reserved at most, but for what no store can
-    /// do without.
+    /// Counts a store and reserves for it, `most` bytes or less. Two thirds of the engine's part are reserved at most, but for what
+    /// no store can do without.
     #[must_use]
-    pub fn take() -> Self {
+    pub fn take(most: usize) -> Self {
+        let most = (most as u64).clamp(LEAST_RESERVED, MOST_RESERVED);
         let ticket = Ticket::take(Engine::Redb);
         let part = nimbus_budget::of_engine(Engine::Redb) / 3 * 2;
         let share = (2 * nimbus_budget::open_stores_of(Engine::Redb)).clamp(2, LEAST_RESERVED_PART);
         let reserved = Reserved::take(|reserved| {
             let left = part.saturating_sub(reserved);
-            (left / share).clamp(LEAST_RESERVED, MOST_RESERVED)
+            (left / share).clamp(LEAST_RESERVED, most)
         });
         follow_budget();
         Self {
@@ -298,6 +299,15 @@ mod tests {
         assert_eq!(pages(&shard).len(), 2);
         keep(&mut shard, A, 9, 0);
         assert_eq!(pages(&shard), vec![], "nothing is kept without a budget");
+    }
+
+    #[test]
+    fn a_store_that_asks_for_little_leaves_the_budget_to_the_others() {
+        const LITTLE: usize = 100 * 1024;
+        let little = Reservation::take(LITTLE);
+        assert_eq!(little.bytes(), LITTLE);
+        let another = Reservation::take(usize::MAX);
+        assert!(another.bytes() > LITTLE, "{another:?}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Shared {
                 }
             };
             let database = database.as_ref().ok_or_else(|| self.unusable())?;
-            Ok(View::new(database.snapshot()?, self.path.clone()))
+            Ok(View::new(database.snapshot()?, self.path.clone(), self.views.ticket()))
         })
     }
 
@@ -180,10 +180,11 @@ impl Shared {
         }
     }
 
-    /// redb wants nobody to read; a view that somebody holds on to is an error of this task.
+    /// redb wants nobody to read; a view that somebody holds on to is an error of this task, a read that has begun is not.
     fn alone(&self, task: impl FnOnce(&mut Database) -> Outcome) -> Outcome {
         let mut database = self.exclusive();
         self.views.pass();
+        self.views.wait_for_reads();
         match database.as_mut() {
             Some(open) => task(open),
             None => failed(self.unusable()),

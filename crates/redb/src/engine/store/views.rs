@@ -1,11 +1,16 @@
 //! The states of a store that somebody reads: the last commit, which readers share until the next one, and those kept longer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::super::error::EngineError;
 use super::super::view::View;
 use super::shared::lock;
+
+/// A read takes microseconds, on a thread that may not run at once.
+const LONGEST_READ: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(super) struct Views {
@@ -15,6 +20,8 @@ pub(super) struct Views {
     number: Arc<AtomicU64>,
     /// Every view that may still be open.
     open: Mutex<Vec<Weak<View>>>,
+    /// Every view has it until redb is told that it is closed, which is after its last owner let go of it.
+    tickets: Arc<()>,
 }
 
 impl Views {
@@ -48,6 +55,21 @@ impl Views {
         *last = None;
         // Seen by whoever is told of the commit afterwards, on whatever thread.
         self.number.fetch_add(1, Ordering::Release);
+    }
+
+    /// What a new view takes along.
+    pub(super) fn ticket(&self) -> Arc<()> {
+        Arc::clone(&self.tickets)
+    }
+
+    /// Waits for reads that began before the last commit was taken away. Who holds a view on purpose holds it longer.
+    pub(super) fn wait_for_reads(&self) {
+        let until = Instant::now() + LONGEST_READ;
+        while Arc::strong_count(&self.tickets) > 1 && Instant::now() < until {
+            thread::sleep(Duration::from_micros(100));
+        }
+        // What the last owner of a view did is seen from here on.
+        fence(Ordering::Acquire);
     }
 
     /// Takes every view back, whoever holds it.
