@@ -180,6 +180,49 @@ fn every_life_begins_with_the_last_commit_of_the_one_before_or_the_one_in_flight
     assert!(rolled_back > 0);
 }
 
+/// Its record says that the file has two groups. What would have made the file that long is lost; what comes later must not stand in for it.
+#[test]
+fn a_commit_that_was_set_aside_does_not_come_back() {
+    let tuning = Tuning {
+        staged_pages: 1,
+        ..Tuning::default()
+    };
+    let open = |disk: &SimDisk| SealedFile::<_, Sound>::open(disk.clone(), FILE, &fixed_dek(), tuning).unwrap();
+    let commit = |file: &SealedFile<SimDisk, Sound>, page: u32, number: u32| {
+        file.write(u64::from(page) * PAGE, &content(page, number)).unwrap();
+        file.write(0, &number.to_le_bytes()).unwrap();
+        file.sync().unwrap();
+    };
+    let disk = SimDisk::recording();
+    let file = SealedFile::<_, Sound>::create(disk.clone(), IDENTITY, &fixed_dek(), tuning).unwrap();
+    file.set_len(100 * PAGE).unwrap();
+    commit(&file, 50, 1);
+    let mut left = disk.image();
+    disk.record();
+    file.set_len(300 * PAGE).unwrap();
+    file.write(200 * PAGE, &content(200, 2)).unwrap();
+    file.set_len(150 * PAGE).unwrap();
+    commit(&file, 2, 2);
+    for event in disk.events() {
+        if let Event::Write { offset, bytes } = event {
+            let start = usize::try_from(offset).unwrap();
+            if let Some(place) = left.get_mut(start..start + bytes.len()) {
+                place.copy_from_slice(&bytes);
+            }
+        }
+    }
+    let disk = SimDisk::holding(left);
+    let file = open(&disk);
+    assert!(file.stats().unwrap().rolled_back);
+    file.set_len(300 * PAGE).unwrap();
+    file.write(200 * PAGE, &content(200, 3)).unwrap();
+    let disk = disk.kill();
+    drop(file);
+    let mut header = [0; 4];
+    open(&disk).read(0, &mut header).unwrap();
+    assert_eq!(u32::from_le_bytes(header), 1);
+}
+
 /// The newest record is believed whether or not its pages are there.
 #[derive(Debug)]
 struct Believing;

@@ -36,7 +36,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     pub(super) fn flush(&self, log: &mut CommitLog) -> Result<(), SealedError> {
         while let Some(arena) = self.staging.begin_flush() {
             let pages = arena.pages();
-            if P::RAISES_BARRIERS && pages.iter().any(|page| log.listed.contains(page)) {
+            if P::RAISES_BARRIERS && (log.has_aside || pages.iter().any(|page| log.listed.contains(page))) {
                 self.raise_barrier(log)?;
             }
             let epoch = log.epoch + 1;
@@ -261,6 +261,8 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         };
         log.ring.push(needed, record.checkpoint_epoch);
         log.listed = record.pages.iter().map(|&(page, _)| page).collect();
+        // It was written over the one that was set aside.
+        log.has_aside = false;
         log.pending = Some(BTreeMap::new());
         log.durable = State {
             logical_bytes: record.logical_bytes,

@@ -35,6 +35,8 @@ pub(super) struct CommitLog {
     pub(super) lowest: Option<(u64, u32)>,
     /// Whether opening made zeros anew that are not home yet: until they are, the records that they stem from stay needed.
     pub(super) has_remade_zeros: bool,
+    /// Whether opening set a record aside that is still in the ring: for want of bytes, which a write could supply.
+    pub(super) has_aside: bool,
     /// Whether anything was written since the last sync of the disk.
     pub(super) unsynced: bool,
     /// A copy of the superblock that was found damaged, and what it should hold.
@@ -57,6 +59,7 @@ impl CommitLog {
             pending: Some(BTreeMap::new()),
             lowest: None,
             has_remade_zeros: false,
+            has_aside: false,
             unsynced: false,
             damaged_superblock: None,
         }

@@ -112,6 +112,7 @@ pub(super) fn recover<D: Disk, P: Protocol>(
         checkpoint_epoch: record.checkpoint_epoch,
         listed: record.pages.iter().map(|&(page, _)| page).collect(),
         has_remade_zeros,
+        has_aside: rolled_back,
         ..CommitLog::empty(volume.layout)
     };
     Ok(Recovered { log, meta, rolled_back })
