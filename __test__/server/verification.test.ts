@@ -24,6 +24,8 @@ import { MemoryTenants } from '../support/memory-tenants.js'
 const ROUTE = '/debug/encryption/verify'
 const FASTEST = `${ROUTE}?bytes_per_second=1000000000`
 const SLOWEST = `${ROUTE}?bytes_per_second=65536`
+/** Of a sealed redb file: behind two superblocks, 512 blocks of the ring and the first entries (docs/format.md 10.2). */
+const FIRST_PAGE = 2 + 512 + 1
 const PAGE = 4096
 
 interface Result {
@@ -110,10 +112,10 @@ function somePage(file: string, provider: string): { page: number; offset: numbe
   // Of the first group, behind the ring and the meta block, the last page that holds something.
   const bytes = readFileSync(file)
   const isUsed = (page: number): boolean =>
-    bytes.subarray((33 + page) * PAGE, (34 + page) * PAGE).some((byte) => byte !== 0)
+    bytes.subarray((FIRST_PAGE + page) * PAGE, (FIRST_PAGE + 1 + page) * PAGE).some((byte) => byte !== 0)
   const page = Array.from({ length: 100 }, (_, at) => 100 - at).find(isUsed)
   if (page === undefined) return expect.fail('no page')
-  return { page, offset: (33 + page) * PAGE + 500 }
+  return { page, offset: (FIRST_PAGE + page) * PAGE + 500 }
 }
 
 describe.each(['sqlite', 'redb'])('a server of %s tenants', (provider) => {
