@@ -93,7 +93,7 @@ export class KvStore {
   readonly #store: Addon.NativeKvStore
   readonly #requests: Requests<Addon.NativeKvCompletion>
   readonly #tables = new Map<string, KvTable>()
-  readonly #slab = new SharedBytes()
+  readonly #sharedBytes = new SharedBytes()
   #isClosed = false
 
   private constructor(store: Addon.NativeKvStore, requests: Requests<Addon.NativeKvCompletion>) {
@@ -131,7 +131,7 @@ export class KvStore {
     const known = this.#tables.get(table)
     if (known !== undefined) return known.get(key)
     // A table of a closed store would be nobody's to close; the store says itself that it is closed.
-    return this.#isClosed ? get(this.#store, table, key, this.#slab) : this.#openTable(table).get(key)
+    return this.#isClosed ? get(this.#store, table, key, this.#sharedBytes) : this.#openTable(table).get(key)
   }
 
   /** As `get`, all from one state. */
@@ -142,7 +142,7 @@ export class KvStore {
   /** The last commit, whatever is written later. Close it: pages that it needs are not used again before. */
   snapshot(): KvSnapshot {
     const snapshot = guard(() => this.#store.snapshot())
-    return new KvSnapshot(snapshot, this.#slab, (table, range) =>
+    return new KvSnapshot(snapshot, this.#sharedBytes, (table, range) =>
       this.#requests.make((id) => this.#store.range(id, snapshot, table, range)),
     )
   }
@@ -205,7 +205,7 @@ export class KvStore {
 
   #openTable(name: string): KvTable {
     const table = guard(
-      () => new KvTable(this.#store, name, this.#slab, (key) => get(this.#store, name, key, this.#slab)),
+      () => new KvTable(this.#store, name, this.#sharedBytes, (key) => get(this.#store, name, key, this.#sharedBytes)),
     )
     this.#tables.set(name, table)
     return table
@@ -225,22 +225,22 @@ function optionsOf({ path, mode, encryption, lock, cacheBytes }: KvOptions): Add
 /** One state of a store. */
 export class KvSnapshot {
   readonly #snapshot: Addon.NativeKvSnapshot
-  readonly #slab: SharedBytes
+  readonly #sharedBytes: SharedBytes
   readonly #request: (table: string, range: Addon.NativeKvRange) => Promise<Addon.NativeKvCompletion>
 
   /** Made by `KvStore.snapshot`. */
   constructor(
     snapshot: Addon.NativeKvSnapshot,
-    slab: SharedBytes,
+    sharedBytes: SharedBytes,
     request: (table: string, range: Addon.NativeKvRange) => Promise<Addon.NativeKvCompletion>,
   ) {
     this.#snapshot = snapshot
-    this.#slab = slab
+    this.#sharedBytes = sharedBytes
     this.#request = request
   }
 
   get(table: string, key: Uint8Array): Uint8Array | undefined {
-    return get(this.#snapshot, table, key, this.#slab)
+    return get(this.#snapshot, table, key, this.#sharedBytes)
   }
 
   getMany(table: string, keys: Uint8Array[]): (Uint8Array | undefined)[] {
@@ -272,7 +272,7 @@ export class KvSnapshot {
 let scratch = new Uint8Array(64 * 1024)
 const LARGEST_SCRATCH = 1024 * 1024
 
-function get(from: Readable, table: string, key: Uint8Array, slab: SharedBytes): Uint8Array | undefined {
+function get(from: Readable, table: string, key: Uint8Array, sharedBytes: SharedBytes): Uint8Array | undefined {
   const keyBytes = lengthOf(key)
   let buffer = keyBytes > scratch.length ? new Uint8Array(2 * keyBytes) : scratch
   for (;;) {
@@ -280,7 +280,7 @@ function get(from: Readable, table: string, key: Uint8Array, slab: SharedBytes):
     const length = guard(() => from.get(table, buffer, keyBytes))
     if (length < 0) return undefined
     const end = keyBytes + length
-    if (end <= buffer.length) return slab.copy(buffer.subarray(keyBytes, end))
+    if (end <= buffer.length) return sharedBytes.copy(buffer.subarray(keyBytes, end))
     // The value did not fit, and may be another one by the next call.
     buffer = new Uint8Array(end)
     if (end <= LARGEST_SCRATCH) scratch = buffer

@@ -36,19 +36,19 @@ export const openTables = (): number => native.count()
 /** One table of an open store. */
 export class KvTable {
   readonly #handle: number
-  readonly #slab: SharedBytes
+  readonly #sharedBytes: SharedBytes
   readonly #getLong: (key: Uint8Array) => Uint8Array | undefined
 
   /** Made by `KvStore`. `getLong` reads what does not fit here. */
   constructor(
     store: Addon.NativeKvStore,
     name: string,
-    slab: SharedBytes,
+    sharedBytes: SharedBytes,
     getLong: (key: Uint8Array) => Uint8Array | undefined,
   ) {
     this.#handle = native.table(store, name)
     abandoned.register(this, this.#handle, this)
-    this.#slab = slab
+    this.#sharedBytes = sharedBytes
     this.#getLong = getLong
   }
 
@@ -58,7 +58,7 @@ export class KvTable {
     crossing.set(key)
     const length = this.#find(keyBytes)
     if (length < 0) return undefined
-    return length > VALUE_BYTES ? this.#getLong(key) : this.#slab.copy(valueOf(length))
+    return length > VALUE_BYTES ? this.#getLong(key) : this.#sharedBytes.copy(valueOf(length))
   }
 
   /** Once, and nothing is read afterwards. */

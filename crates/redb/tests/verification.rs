@@ -12,122 +12,22 @@ mod support;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use nimbus_redb::engine::{
-    Completion, CopyKey, Durability, Encryption, EngineError, Mode, Operations, Options, Outcome, Store, Task,
-    Verified, verify,
-};
+use nimbus_redb::engine::{CopyKey, EngineError, Verified, verify};
 use nimbus_redb::{Damage, Disk, SealedError, SealedFile, Tuning};
 use nimbus_test_support::{SimDisk, fixed_dek};
 use nimbus_threads::Watch;
+use support::client::{Client, FASTEST, client, filled, value, watch};
 use support::{FILE, IDENTITY};
-use tempfile::TempDir;
 
 const BLOCK: u64 = 4096;
 const RING_START: u64 = 2;
 const RING_BLOCKS: u64 = 512;
 const DATA_START: u64 = RING_START + RING_BLOCKS;
-const FASTEST: u64 = u64::MAX;
-const TASKS: usize = 100;
-
-struct Client {
-    store: Store,
-    path: PathBuf,
-    completions: Receiver<Completion>,
-    directory: TempDir,
-}
-
-fn client(sealed: bool) -> Client {
-    open(tempfile::tempdir().unwrap(), Mode::Create, sealed)
-}
-
-fn open(directory: TempDir, mode: Mode, sealed: bool) -> Client {
-    let path = directory.path().join("open.redb");
-    let dek = fixed_dek();
-    let options = Options {
-        path: path.clone(),
-        mode,
-        encryption: sealed.then_some(Encryption {
-            dek: &dek,
-            file_id: FILE,
-            dek_generation: 1,
-        }),
-        cache_bytes: 0,
-    };
-    let (sender, completions) = channel();
-    let sender = Mutex::new(sender);
-    let sink = Arc::new(move |batch: Vec<Completion>| {
-        for completion in batch {
-            sender.lock().unwrap().send(completion).unwrap_or_default();
-        }
-    });
-    let store = Store::open(&options, None, sink).unwrap();
-    Client {
-        store,
-        path,
-        completions,
-        directory,
-    }
-}
-
-impl Client {
-    fn put(&self, key: u32, value: &[u8]) -> Result<(), Arc<EngineError>> {
-        let key = key.to_be_bytes();
-        let layout = [0, 4, u32::try_from(value.len()).unwrap()];
-        let operations = Operations::unpack(
-            Vec::new(),
-            vec!["pairs".to_owned()],
-            &layout,
-            [&key[..], value].concat(),
-        )
-        .unwrap();
-        self.store.write(0, operations, Durability::Immediate);
-        self.wait()
-    }
-
-    fn close(&self) {
-        self.store.close(0);
-        self.wait().unwrap();
-    }
-
-    fn wait(&self) -> Result<(), Arc<EngineError>> {
-        match self.completions.recv().unwrap().outcome {
-            Outcome::Failed(error) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn verify(&self) -> Result<Verified, EngineError> {
-        let verification = self.store.verification().unwrap().expect("sealed");
-        verification.run(FASTEST, &watch())
-    }
-}
-
-/// A database of some groups, some of whose pages are free.
-fn filled() -> Client {
-    let client = client(true);
-    for key in 0..300 {
-        client.put(key % 150, &value(key)).unwrap();
-    }
-    for key in 0..60 {
-        client.put(key, b"short").unwrap();
-    }
-    // Opened anew, the newest record lists no page whose loss would pass for a commit cut short.
-    client.close();
-    open(client.directory, Mode::Open, true)
-}
-
-fn value(key: u32) -> Vec<u8> {
-    key.to_be_bytes().repeat(500 + key as usize * 7 % 900)
-}
-
-fn watch() -> Arc<Watch> {
-    Arc::new(Watch::new(|_| {}))
-}
 
 fn read(path: &Path, offset: u64) -> u8 {
     let mut byte = [0];
@@ -404,36 +304,4 @@ fn a_page_whose_entry_is_still_on_its_way_is_looked_at_again_when_it_has_come() 
         file.failing_pages(0).unwrap()
     });
     assert_eq!(found, [0; 0]);
-}
-
-/// Of so many tasks, a quarter would meet a read that has begun: it ends by itself, and is not an error of theirs.
-#[test]
-fn a_check_and_a_compaction_wait_for_reads_that_have_begun() {
-    let client = filled();
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut reader = client.store.reader("pairs");
-            while !over.load(Ordering::Relaxed) {
-                match reader.get_with(&7_u32.to_be_bytes(), <[u8]>::len) {
-                    Ok(Some(_)) | Err(EngineError::Engaged { .. }) => {}
-                    other => panic!("{other:?}"),
-                }
-            }
-        });
-        for _ in 0..TASKS {
-            for task in [Task::Check, Task::Compact] {
-                client.store.run(0, task);
-                if let Err(error) = client.wait() {
-                    over.store(true, Ordering::Relaxed);
-                    panic!("{error}");
-                }
-            }
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-    let held = client.store.view().unwrap();
-    client.store.run(0, Task::Compact);
-    assert!(client.wait().is_err(), "a state that somebody holds on to");
-    drop(held);
 }

@@ -104,7 +104,8 @@ impl Drop for Pieces {
     }
 }
 
-/// Zeros stand for no page: no tag is known in advance, this one as little as any other.
+/// Where no page is remembered there are zeros. They need no mark of their own: nobody who does not know the secret can make a page
+/// whose tag they are, any more than one with another's tag.
 struct Piece(Box<[Tag; PIECE_PAGES]>);
 
 impl Piece {

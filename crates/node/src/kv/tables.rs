@@ -152,7 +152,7 @@ unsafe extern "C" fn get(env: sys::napi_env, info: sys::napi_callback_info) -> s
             });
             match found {
                 Ok(None) => integer(env, -1),
-                // As large as an int32 is nothing that redb stores in a cache of ours; beyond it, "does not fit" is all that is asked.
+                // A length beyond an int32 does not fit either, which is all that the caller asks.
                 Ok(Some(length)) => integer(env, i32::try_from(length).unwrap_or(i32::MAX)),
                 Err(error) => {
                     // The exception is pending.

@@ -17,6 +17,7 @@ mod arguments;
 mod backup;
 mod database;
 mod function;
+mod image;
 mod pool;
 mod rows;
 mod running;
@@ -40,8 +41,8 @@ const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
     (c"exec", database::exec),
     (c"inTransaction", database::in_transaction),
     (c"defensive", database::defensive),
-    (c"serialize", database::serialize),
-    (c"fileBytes", database::file_bytes),
+    (c"serialize", image::serialize),
+    (c"fileBytes", image::file_bytes),
     (c"loadExtension", database::load_extension),
     (c"rekey", database::rekey),
     (c"prepare", statement::prepare),

@@ -7,7 +7,8 @@ use crate::disk::Disk;
 use crate::format::entry::is_zero;
 use crate::format::{Entry, GROUP_PAGES, Kind, MetaBlock};
 
-/// Replaces by poison what is newer than the accepted record; whether there was any.
+/// Replaces by poison what is newer than the record of epoch `accepted`, and tells whether there was any: the block then differs from
+/// the disk's.
 ///
 /// A crash leaves entries of the one epoch after the accepted one, or, where single bytes of the disk are old and
 /// new, of any epoch, but then without a page that fits. A page that does authenticate under a later epoch was

@@ -234,6 +234,7 @@ fn replay<D: Disk, P: Protocol>(
         }
         meta.set_away(&record.carried);
         meta.set_away(&record.pages);
+        // Groups that a later record cut off again may be gone from the disk; those that it then made are its own to make anew.
         let later = needed.iter().skip(index + 1);
         let later_groups = later.map(|found| found.record.lowest_groups).min().unwrap_or(u32::MAX);
         if P::REMAKES_ZEROS {

@@ -8,6 +8,7 @@
     reason = "a test says what it expects by panicking, and what it did by printing"
 )]
 
+pub mod client;
 pub mod independent;
 pub mod scripts;
 pub mod victim;
