@@ -50,6 +50,9 @@ const INT32: i32 = -1;
 const FLOAT64: i32 = -2;
 const NULL: i32 = -3;
 
+/// In the place of a value that has none: what lay on the stack is not to cross.
+const NOTHING: u64 = 0;
+
 /// Binds the values of a call, of which argument `first` stands for the first parameter. Whether bindings are to be cleared
 /// before the arena goes: numbers stay, since every call binds every parameter.
 ///
@@ -143,8 +146,14 @@ impl Row {
                         slot.write(ffi::sqlite3_value_double(value).to_bits());
                         FLOAT64
                     }
-                    ffi::SQLITE_TEXT => texts.push(&mut self.text, value)?,
-                    ffi::SQLITE_NULL => NULL,
+                    ffi::SQLITE_TEXT => {
+                        slot.write(NOTHING);
+                        texts.push(&mut self.text, value)?
+                    }
+                    ffi::SQLITE_NULL => {
+                        slot.write(NOTHING);
+                        NULL
+                    }
                     _ => return None,
                 });
             }
@@ -187,8 +196,9 @@ impl Row {
 #[inline]
 fn put_integer(slot: &mut MaybeUninit<u64>, integer: i64) -> i32 {
     if let Ok(small) = i32::try_from(integer) {
-        // SAFETY: half of the slot's own bytes.
-        unsafe { slot.as_mut_ptr().cast::<i32>().write(small) };
+        let mut bytes = NOTHING.to_ne_bytes();
+        bytes[..4].copy_from_slice(&small.to_ne_bytes());
+        slot.write(u64::from_ne_bytes(bytes));
         INT32
     } else {
         slot.write((integer as f64).to_bits());
