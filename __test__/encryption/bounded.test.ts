@@ -38,6 +38,18 @@ describe('bounded work', () => {
     expect(begun.length).toBeLessThan(6)
   })
 
+  it('fails with the first item that fails, whichever fails sooner, when nothing is under way any more', async () => {
+    let running = 0
+    const work = mapBounded(items, 4, async (item) => {
+      running += 1
+      for (let turns = 8; turns > item; turns--) await turn()
+      running -= 1
+      if (item >= 5) throw new Error(`item ${String(item)}`)
+    })
+    await expect(work).rejects.toThrow('item 5')
+    expect(running).toBe(0)
+  })
+
   it('of nothing is nothing', async () => {
     expect(await mapBounded([], 4, async () => 1)).toEqual([])
   })

@@ -1,6 +1,9 @@
 /** Many small pieces of work, a few at a time. */
 
-/** Like `Promise.all(items.map(work))`, with at most `limit` pieces under way; after a failure no new piece is begun. */
+/**
+ * Like `Promise.all(items.map(work))`, with at most `limit` pieces under way. After a failure no new piece is begun, those under way
+ * are waited for, and of their failures that of the first item is thrown: what is reported does not depend on which was faster.
+ */
 export async function mapBounded<T, R>(
   items: readonly T[],
   limit: number,
@@ -8,18 +11,18 @@ export async function mapBounded<T, R>(
 ): Promise<R[]> {
   const results: R[] = []
   const entries = items.entries()
-  let isFailed = false
+  let failure: { readonly index: number; readonly error: unknown } | undefined
   const worker = async (): Promise<void> => {
     for (const [index, item] of entries) {
       try {
         results[index] = await work(item)
       } catch (error) {
-        isFailed = true
-        throw error
+        if (failure === undefined || index < failure.index) failure = { index, error }
       }
-      if (isFailed) return
+      if (failure !== undefined) return
     }
   }
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
+  if (failure !== undefined) throw failure.error
   return results
 }

@@ -108,7 +108,7 @@ function tenantOf(engine: Engine, name: string): string[] {
 
 async function namesIn(directory: string): Promise<string[]> {
   try {
-    return await readdir(directory)
+    return (await readdir(directory)).sort()
   } catch (error) {
     throw fromSystemError(error, 'list', directory)
   }
