@@ -7,8 +7,8 @@ use napi::bindgen_prelude::{Function, Uint8Array};
 use napi_derive::napi;
 use nimbus_disk::{FileLock as Lock, Replacement};
 
-use crate::admin::{NativeWork, NativeWorkEvent, begin_telling};
 use crate::failure::{NativeFailure, throw};
+use crate::work::{NativeWork, NativeWorkEvent, begin_telling};
 
 /// Puts `bytes` at `path` in one step, mode 0600, durable on return.
 ///

@@ -18,8 +18,8 @@ use nimbus_threads::pool;
 use self::values::{
     NativeKvCompletion, NativeKvOptions, NativeKvRange, NativeKvStats, NativeKvWrite, NativePacked, Request,
 };
-use crate::admin::{NativeWork, NativeWorkEvent, begin_verification};
 use crate::failure::{NativeFailure, throw};
+use crate::work::{NativeWork, NativeWorkEvent, begin_verification};
 
 /// An open redb file, plain or sealed.
 #[napi]

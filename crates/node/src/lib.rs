@@ -22,6 +22,7 @@
 mod admin;
 mod boundary;
 mod disk;
+mod encryption;
 mod failure;
 mod keys;
 mod kms;
@@ -33,3 +34,4 @@ mod rekey;
 mod store;
 mod subject_key;
 mod value;
+mod work;

@@ -11,11 +11,10 @@ use napi_derive::napi;
 use nimbus_redb::engine as redb;
 use nimbus_sqlite::{Encryption, Mode, OpenOptions};
 
-use crate::admin::{
-    NativeDatabaseFile, NativeRedbFile, NativeWork, NativeWorkEvent, begin, begin_examination, copy_key,
-};
+use crate::admin::{NativeDatabaseFile, NativeRedbFile, copy_key};
+use crate::encryption::encryption_of;
 use crate::failure::{NativeFailure, throw};
-use crate::store::encryption_of;
+use crate::work::{NativeWork, NativeWorkEvent, begin, begin_examination};
 
 const NO_KEY: &str = "a plain file has no key to change";
 

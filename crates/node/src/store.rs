@@ -7,12 +7,13 @@ use napi::Env;
 use napi::bindgen_prelude::{ClassInstance, Function, Uint8Array};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
-use nimbus_sqlite::{Completion, Encryption, Mode, OpenOptions, Outcome, Profile, Step, StepResult, Store};
+use nimbus_sqlite::{Completion, Mode, OpenOptions, Outcome, Step, StepResult, Store};
 
-use crate::admin::{NativeWork, NativeWorkEvent, begin_verification};
+use crate::encryption::encryption_of;
 use crate::failure::{NativeFailure, throw};
-use crate::keys::{Dek, file_id_of};
+use crate::keys::Dek;
 use crate::value::{SqlValue, parameters, row};
+use crate::work::{NativeWork, NativeWorkEvent, begin_verification};
 
 /// How a store is opened.
 #[napi(object, object_to_js = false)]
@@ -235,28 +236,6 @@ fn open_options(env: Env, options: &NativeStoreOptions) -> napi::Result<OpenOpti
         exclusive: options.exclusive,
         encryption,
     })
-}
-
-/// How a file is encrypted; `None` for a plain one.
-pub fn encryption_of(
-    env: Env,
-    dek: Option<&ClassInstance<'_, Dek>>,
-    file_id: Option<&Uint8Array>,
-    profile: Option<&str>,
-) -> napi::Result<Option<Arc<Encryption>>> {
-    match (dek, file_id, profile) {
-        (None, None, None) => Ok(None),
-        (Some(dek), Some(file_id), Some(profile)) => {
-            let profile = Profile::by_name(profile)
-                .ok_or_else(|| throw(env, NativeFailure::invalid_argument("no such cipher profile")))?;
-            let key = dek.open(env)?.sqlcipher_key(&file_id_of(env, file_id)?);
-            Ok(Some(Arc::new(Encryption { key, profile })))
-        }
-        _ => {
-            let message = "dek, fileId and profile are given together or not at all";
-            Err(throw(env, NativeFailure::invalid_argument(message)))
-        }
-    }
 }
 
 impl From<NativeStep> for Step {
