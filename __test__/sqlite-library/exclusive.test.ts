@@ -1,10 +1,10 @@
 /** An exclusive file belongs to its process, and to its exclusive connections there: SQLite would give its lock back for any other. */
-import { execFileSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Database, SqliteError } from '../../src/index.js'
 import { temporaryDirectory } from '../support/directory.js'
 
@@ -38,9 +38,32 @@ const programOf = (file: string): string => `
     database.prepare('INSERT INTO t VALUES (2)').run()
   } catch (error) { said = error.code }`
 
-/** Another process tries to write. */
-const intruder = (file: string): string =>
-  execFileSync(process.execPath, ['-e', `${programOf(file)}; console.log(said)`], { encoding: 'utf8' }).trim()
+/** Another process, that of all tests of this file: it opens the file it is told, tries to write, and closes it. */
+const INTRUDER = `
+  const Database = require(${JSON.stringify(CJS)})
+  process.on('message', (file) => {
+    let database
+    let said = 'wrote'
+    try {
+      database = new Database(file, { key: Buffer.alloc(32, 0x5a), timeout: 0 })
+      database.prepare('INSERT INTO t VALUES (2)').run()
+    } catch (error) { said = error.code }
+    database?.close()
+    process.send(said)
+  })`
+let other: ChildProcess
+
+beforeAll(() => {
+  other = spawn(process.execPath, ['-e', INTRUDER], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+})
+
+afterAll(() => other.kill())
+
+async function intruder(file: string): Promise<unknown> {
+  const said = once(other, 'message')
+  other.send(file)
+  return (await said)[0] as unknown
+}
 
 const count = (database: Database): unknown => database.prepare('SELECT count(*) FROM t').pluck().get()
 
@@ -97,14 +120,14 @@ describe.each(['delete', 'wal'])('of an exclusive file in journal mode %s', (mod
   test.each(TRIGGERS)('%s is refused in its process, and other processes stay out', async (_, trigger) => {
     const file = made(mode)
     const database = exclusively(file)
-    expect(intruder(file)).toBe('SQLITE_BUSY')
+    expect(await intruder(file)).toBe('SQLITE_BUSY')
     expect(await codeOf(() => trigger(file))).toBe('SQLITE_BUSY')
-    expect(intruder(file)).toBe('SQLITE_BUSY')
+    expect(await intruder(file)).toBe('SQLITE_BUSY')
     database.exec('INSERT INTO t VALUES (3)')
     expect(count(database)).toBe(2)
     expect(database.pragma('integrity_check', { simple: true })).toBe('ok')
     database.close()
-    expect(intruder(file)).toBe('wrote')
+    expect(await intruder(file)).toBe('wrote')
   })
 
   test('opening it in another thread is refused', async () => {
@@ -112,20 +135,20 @@ describe.each(['delete', 'wal'])('of an exclusive file in journal mode %s', (mod
     const database = exclusively(file)
     const program = `${programOf(file)}; require('node:worker_threads').parentPort.postMessage(said)`
     expect(await once(new Worker(program, { eval: true }), 'message')).toEqual(['SQLITE_BUSY'])
-    expect(intruder(file)).toBe('SQLITE_BUSY')
+    expect(await intruder(file)).toBe('SQLITE_BUSY')
     database.close()
   })
 
-  test('another exclusive connection is admitted, and the last of them lets the file go', () => {
+  test('another exclusive connection is admitted, and the last of them lets the file go', async () => {
     const file = made(mode)
     const [first, second] = [exclusively(file), exclusively(file)]
     first.exec('INSERT INTO t VALUES (3)')
     expect(count(second)).toBe(2)
     first.close()
-    expect(intruder(file)).toBe('SQLITE_BUSY')
+    expect(await intruder(file)).toBe('SQLITE_BUSY')
     second.exec('INSERT INTO t VALUES (4)')
     second.close()
-    expect(intruder(file)).toBe('wrote')
+    expect(await intruder(file)).toBe('wrote')
   })
 })
 

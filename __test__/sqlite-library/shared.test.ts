@@ -1,5 +1,6 @@
 /** A file that another program writes while ours reads it: what we keep of it between reads is never older than the file. */
 import { once } from 'node:events'
+import { closeSync, openSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, test } from 'vitest'
@@ -113,6 +114,26 @@ test.each([1, 2, 3])(
     await other.end('close')
   },
 )
+
+test('an index of the log that has to be made anew looks as it did before the other wrote, and the file is read as it is', async () => {
+  const file = path.join(temporaryDirectory(), 'a.sqlite3')
+  const made = new Database(file, { key: KEY })
+  made.exec('PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, x BLOB)')
+  made.close()
+  const ours = new Database(file, { key: KEY })
+  expect(ours.prepare(STATE).get()).toMatchObject({ rows: 0 })
+  const other = program(file)
+  await other.run("INSERT INTO t (x) SELECT zeroblob(9000) FROM json_each('[1,2,3,4,5,6,7,8]')")
+  expect(await other.run('PRAGMA wal_checkpoint(TRUNCATE)')).toEqual([{ busy: 0, log: 0, checkpointed: 0 }])
+  // Both copies of its header, as if whoever wrote them had been killed.
+  const index = openSync(`${file}-shm`, 'r+')
+  writeSync(index, Buffer.alloc(96), 0, 96, 0)
+  closeSync(index)
+  expect(ours.prepare(STATE).get()).toEqual({ rows: 8, bytes: 72_000, last: 8 })
+  expect(ours.prepare(PAGES).all()).toEqual(await other.run(PAGES))
+  ours.close()
+  await other.end('close')
+})
 
 test('without locks, whoever takes turns with a writer reads what it wrote, also in pages that were read ahead', () => {
   const file = path.join(temporaryDirectory(), 'a.sqlite3')

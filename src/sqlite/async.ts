@@ -271,23 +271,53 @@ export class AsyncStatements {
   async #during(id: number, isRead: boolean, answer: Promise<Rows>): Promise<Rows> {
     const signal = this.#signal
     if (signal === undefined) return answer
-    let abort: (() => void) | undefined
+    let disregard: (() => void) | undefined
     const aborted = new Promise<never>((_resolve, reject) => {
-      abort = (): void => {
+      disregard = whenAborted(signal, () => {
         this.#pool.stop(id)
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the caller's own reason
         if (isRead) reject(signal.reason)
-      }
+      })
     })
-    const onAbort = (): void => abort?.()
-    signal.addEventListener('abort', onAbort, { once: true })
-    if (signal.aborted) onAbort()
     try {
       return await Promise.race([answer, aborted])
     } catch (error) {
       throw signal.aborted && error instanceof SqliteError && error.code === 'SQLITE_INTERRUPT' ? signal.reason : error
     } finally {
-      signal.removeEventListener('abort', onAbort)
+      disregard?.()
     }
   }
+}
+
+interface Awaited {
+  readonly acts: Set<() => void>
+  readonly onAbort: () => void
+}
+
+/** Who waits for each signal. One listener for all of them: Node warns of a leak when a signal has more than ten. */
+const awaited = new WeakMap<AbortSignal, Awaited>()
+
+/** Calls `act` when the signal is aborted, or at once if it is, until what this returns is called. */
+function whenAborted(signal: AbortSignal, act: () => void): () => void {
+  if (signal.aborted) {
+    act()
+    return () => undefined
+  }
+  const { acts, onAbort } = awaited.get(signal) ?? listen(signal)
+  acts.add(act)
+  return () => {
+    if (!acts.delete(act) || acts.size > 0) return
+    awaited.delete(signal)
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+function listen(signal: AbortSignal): Awaited {
+  const acts = new Set<() => void>()
+  const onAbort = (): void => {
+    for (const act of acts) act()
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
+  awaited.set(signal, { acts, onAbort })
+  return { acts, onAbort }
 }

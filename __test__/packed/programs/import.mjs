@@ -8,6 +8,7 @@ import { NimbusLevel } from '@nimbus/storage/level'
 
 const directory = process.argv[2]
 const key = () => Buffer.alloc(32, 7)
+const ENDLESS = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS c FROM n'
 
 for (const [Class, name] of [
   [Database, 'named'],
@@ -19,7 +20,12 @@ for (const [Class, name] of [
   database.transaction(() => [1, 2, 3].forEach((n) => insert.run(n, `row ${n}`)))()
   assert.deepEqual(database.prepare('SELECT * FROM t WHERE a = ?').get(2), { a: 2, b: 'row 2' })
   assert.deepEqual([...database.prepare('SELECT b FROM t ORDER BY a').pluck().iterate()], ['row 1', 'row 2', 'row 3'])
+  await database.async.run('INSERT INTO t VALUES (4, ?)', 'row 4')
+  assert.deepEqual(await database.async.all('SELECT b FROM t WHERE a > 2 ORDER BY a'), [{ b: 'row 3' }, { b: 'row 4' }])
+  const ended = assert.rejects(database.async.get(ENDLESS), { code: 'SQLITE_INTERRUPT' })
+  for await (const row of database.async.iterate('SELECT a FROM t')) if (row.a === 2) break
   database.close()
+  await ended
   assert.throws(() => new Class(join(directory, `${name}.sqlite3`)).prepare('SELECT * FROM t'), {
     code: 'SQLITE_NOTADB',
   })

@@ -70,16 +70,25 @@ struct Shared {
 #[derive(Default)]
 struct State {
     closed: bool,
-    /// Threads that use the file, or will.
+    /// Threads that use the file.
     running: usize,
     /// Of every request that is not answered to its end.
     stops: HashMap<u32, Arc<AtomicBool>>,
     idle: Vec<LibraryConnection>,
-    /// Read in part, and not being read now.
+    /// Read in part, and neither being read now nor asked for.
     cursors: HashMap<u32, (Cursor, bool)>,
+    /// Asked for and not begun. Threads are the process's: what other databases ask of them may last for ever, and neither a stop
+    /// nor a close waits for that.
+    reads: HashMap<u32, Read>,
     writes: VecDeque<(LibraryRequest, Arc<AtomicBool>)>,
-    is_writing: bool,
+    /// A thread is at the writes, or will be.
+    are_writes_served: bool,
     writer: Option<LibraryConnection>,
+}
+
+enum Read {
+    First { request: LibraryRequest, is_one: bool },
+    Next { cursor: Cursor, safe_integers: bool },
 }
 
 impl LibraryPool {
@@ -98,29 +107,24 @@ impl LibraryPool {
     /// Reads the first batch of a statement that changes nothing, or with `is_one` its first row and no more. Where the answer
     /// is not done, [`Self::next`] goes on, and [`Self::stop`] lets it go.
     pub fn read(&self, request: LibraryRequest, is_one: bool) {
-        let Some(stop) = self.begin(&request) else { return };
-        let shared = Arc::clone(&self.shared);
-        pool::READERS.run(move || {
-            let outcome = shared.caught(|| shared.read_first(&request, &stop, is_one));
-            shared.finish(request.id, request.safe_integers, &stop, outcome);
-        });
+        let mut state = self.shared.lock();
+        if state.closed {
+            drop(state);
+            return self.shared.refuse(request.id);
+        }
+        let id = request.id;
+        state.stops.insert(id, Arc::default());
+        self.serve(state, id, Read::First { request, is_one });
     }
 
     /// Reads the next batch.
     pub fn next(&self, id: u32) {
         let mut state = self.shared.lock();
-        let found = state.cursors.remove(&id).zip(state.stops.get(&id).cloned());
-        let Some(((cursor, safe_integers), stop)) = found else {
+        let Some((cursor, safe_integers)) = state.cursors.remove(&id) else {
             drop(state);
-            return self.shared.answer(id, false, Err(LibraryError::interrupted()));
+            return self.shared.refuse(id);
         };
-        state.running += 1;
-        drop(state);
-        let shared = Arc::clone(&self.shared);
-        pool::READERS.run(move || {
-            let outcome = shared.caught(|| more(cursor, &stop, BATCH));
-            shared.finish(id, safe_integers, &stop, outcome);
-        });
+        self.serve(state, id, Read::Next { cursor, safe_integers });
     }
 
     /// Runs a statement to its end after those that came before it; its rows come in one answer.
@@ -128,12 +132,12 @@ impl LibraryPool {
         let mut state = self.shared.lock();
         if state.closed {
             drop(state);
-            return self.shared.answer(request.id, false, Err(LibraryError::interrupted()));
+            return self.shared.refuse(request.id);
         }
         let stop = Arc::new(AtomicBool::new(false));
         state.stops.insert(request.id, Arc::clone(&stop));
         state.writes.push_back((request, stop));
-        if std::mem::replace(&mut state.is_writing, true) {
+        if std::mem::replace(&mut state.are_writes_served, true) {
             return;
         }
         drop(state);
@@ -141,23 +145,26 @@ impl LibraryPool {
         pool::WRITERS.run(move || shared.serve_writes());
     }
 
-    /// Ends a request: what runs is interrupted, a write that waits is refused, a reader's connection is let go. What is done
-    /// already stays done.
+    /// Ends a request: what runs is interrupted, what waits is refused, a reader's connection is let go. What is done already
+    /// stays done.
     pub fn stop(&self, id: u32) {
         let mut state = self.shared.lock();
         if let Some(stop) = state.stops.get(&id) {
             stop.store(true, Ordering::Relaxed);
         }
-        if let Some((cursor, _)) = state.cursors.remove(&id) {
+        let cursor = state.cursors.remove(&id).map(|(cursor, _)| cursor);
+        let read = state.reads.remove(&id);
+        let place = state.writes.iter().position(|(request, _)| request.id == id);
+        let write = place.and_then(|place| state.writes.remove(place));
+        let is_refused = read.is_some() || write.is_some();
+        if is_refused || cursor.is_some() {
             state.stops.remove(&id);
-            state.keep(Some(Held::Connection(cursor.into_connection())));
         }
-        let waiting = state.writes.iter().position(|(request, _)| request.id == id);
-        let refused = waiting.and_then(|place| state.writes.remove(place));
-        if refused.is_some() {
-            state.stops.remove(&id);
-            drop(state);
-            self.shared.answer(id, false, Err(LibraryError::interrupted()));
+        let cursor = cursor.or_else(|| read.and_then(Read::into_cursor));
+        state.keep(cursor.map(Held::Cursor));
+        drop(state);
+        if is_refused {
+            self.shared.refuse(id);
         }
     }
 
@@ -168,9 +175,12 @@ impl LibraryPool {
         for stop in state.stops.values() {
             stop.store(true, Ordering::Relaxed);
         }
-        let refused: Vec<_> = state.writes.drain(..).map(|(request, _)| request.id).collect();
+        let writes = std::mem::take(&mut state.writes);
+        let reads = std::mem::take(&mut state.reads);
+        let refused: Vec<_> = writes.into_iter().map(|(request, _)| request.id).collect();
+        let refused: Vec<_> = refused.into_iter().chain(reads.keys().copied()).collect();
         let cursors = std::mem::take(&mut state.cursors);
-        while state.running > 0 || state.is_writing {
+        while state.running > 0 {
             // A thread that waits at the exit gate never ends; the file is as after a crash then, which loses nothing.
             if exit::is_under_way() {
                 break;
@@ -181,23 +191,17 @@ impl LibraryPool {
         state.stops.clear();
         let connections = (std::mem::take(&mut state.idle), state.writer.take());
         drop(state);
-        drop((cursors, connections));
+        drop((cursors, reads, connections));
         for id in refused {
-            self.shared.answer(id, false, Err(LibraryError::interrupted()));
+            self.shared.refuse(id);
         }
     }
 
-    fn begin(&self, request: &LibraryRequest) -> Option<Arc<AtomicBool>> {
-        let mut state = self.shared.lock();
-        if state.closed {
-            drop(state);
-            self.shared.answer(request.id, false, Err(LibraryError::interrupted()));
-            return None;
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        state.stops.insert(request.id, Arc::clone(&stop));
-        state.running += 1;
-        Some(stop)
+    fn serve(&self, mut state: MutexGuard<'_, State>, id: u32, read: Read) {
+        state.reads.insert(id, read);
+        drop(state);
+        let shared = Arc::clone(&self.shared);
+        pool::READERS.run(move || shared.serve_read(id));
     }
 }
 
@@ -230,8 +234,30 @@ impl Shared {
         });
     }
 
+    /// What was asked for is not begun.
+    fn refuse(&self, id: u32) {
+        self.answer(id, false, Err(LibraryError::interrupted()));
+    }
+
     fn caught(&self, work: impl FnOnce() -> Outcome) -> Outcome {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| (Err(LibraryError::panicked(self.beside.path())), None))
+    }
+
+    fn serve_read(&self, id: u32) {
+        let mut state = self.lock();
+        // Whoever stops it, or closes, takes it away and answers.
+        let Some(read) = state.reads.remove(&id) else { return };
+        let stop = state.stops.get(&id).cloned().unwrap_or_default();
+        state.running += 1;
+        drop(state);
+        let (safe_integers, outcome) = match read {
+            Read::First { request, is_one } => (
+                request.safe_integers,
+                self.caught(|| self.read_first(&request, &stop, is_one)),
+            ),
+            Read::Next { cursor, safe_integers } => (safe_integers, self.caught(|| more(cursor, &stop, BATCH))),
+        };
+        self.finish(id, safe_integers, &stop, outcome);
     }
 
     fn read_first(&self, request: &LibraryRequest, stop: &Arc<AtomicBool>, is_one: bool) -> Outcome {
@@ -290,18 +316,19 @@ impl Shared {
         loop {
             let mut state = self.lock();
             let Some((request, stop)) = state.writes.pop_front() else {
-                state.is_writing = false;
-                drop(state);
-                self.changed.notify_all();
+                state.are_writes_served = false;
                 return;
             };
+            state.running += 1;
             let writer = state.writer.take();
             drop(state);
             let (outcome, held) = self.caught(|| self.first(writer, &request, &stop, Most::ALL));
             let mut state = self.lock();
+            state.running -= 1;
             state.stops.remove(&request.id);
             state.writer = held.map(Held::into_connection);
             drop(state);
+            self.changed.notify_all();
             self.answer(request.id, request.safe_integers, outcome);
         }
     }
@@ -325,6 +352,15 @@ impl Held {
         match self {
             Self::Cursor(cursor) => cursor.into_connection(),
             Self::Connection(connection) => connection,
+        }
+    }
+}
+
+impl Read {
+    fn into_cursor(self) -> Option<Cursor> {
+        match self {
+            Self::First { .. } => None,
+            Self::Next { cursor, .. } => Some(cursor),
         }
     }
 }

@@ -10,9 +10,10 @@
 //!   (`nBackfill < mxFrame`): with `mxFrame` 0 nobody changes the file, whatever process, and whatever mode of checkpoint. It is
 //!   also shortened by a checkpoint alone. A commit makes the header another before its frames may be copied.
 //! - The header becomes one without frames and size again only by recovery from a log that holds no commit (`walIndexRecover`), which
-//!   excludes checkpoints. Were it then, byte for byte, what it was before commits that are in the file now, SQLite's own cache
-//!   would be wrong already: an equal header is what it keeps its pages for, the first one with the size of the database
-//!   among them (`walIndexTryHdr`, `pagerBeginReadTransaction`). The size is part of what the header stands for.
+//!   excludes checkpoints. It can be, byte for byte, what it was before commits that are in the file now. Whoever recovers knows that
+//!   something has changed (`walIndexReadHdr`), and has taken an exclusive lock of the index, which ends what is kept. For the others
+//!   SQLite's own cache would be wrong already: an equal header is what it keeps its pages for, the first one with the size of the
+//!   database among them (`walIndexTryHdr`, `pagerBeginReadTransaction`). The size is part of what the header stands for.
 //! - The header is in two copies, written in one order and read in the other; here it is taken only if both are equal. It is read
 //!   before the system is asked and again afterwards, and the size is kept only if nothing happened in between. SQLite asks while it
 //!   holds a read lock, and until it gives that back, a header that changes lets nobody copy frames over what it reads.
@@ -45,6 +46,8 @@ const HEADER_WORDS: usize = 12;
 /// Frames of the log, and pages of the database as of the last of them.
 const FRAMES: usize = 4;
 const PAGES: usize = 5;
+/// The first of the locks of the wal-index that readers take; those before it are of who writes, folds and recovers (section 2.2).
+const READ_LOCKS: c_int = 3;
 
 type LogHeader = [u32; HEADER_WORDS];
 
@@ -170,8 +173,22 @@ forgetting!(write, xWrite, forget, bytes: *const c_void, count: c_int, at: i64);
 forgetting!(truncate, xTruncate, forget, size: i64);
 forgetting!(lock, xLock, forget, level: c_int);
 forgetting!(unlock, xUnlock, forget, level: c_int);
-forgetting!(shm_lock, xShmLock, forget_pages, offset: c_int, count: c_int, flags: c_int);
 forgetting!(control, xFileControl, forget, operation: c_int, argument: *mut c_void);
+
+unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, offset: c_int, count: c_int, flags: c_int) -> c_int {
+    // SAFETY: as above.
+    unsafe {
+        let own = own(file);
+        own.forget_pages();
+        if offset < READ_LOCKS && flags & ffi::SQLITE_SHM_EXCLUSIVE != 0 {
+            own.size = None;
+        }
+        match (*own.system).xShmLock {
+            Some(method) => method(file, offset, count, flags),
+            None => ffi::SQLITE_IOERR,
+        }
+    }
+}
 
 unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, out: *mut c_void, count: c_int, at: i64) -> c_int {
     // SAFETY: as above; `out` is SQLite's, `count` bytes that are to be written to.
