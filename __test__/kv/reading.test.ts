@@ -171,6 +171,19 @@ describe.each(forms)('what is read of a $name store', ({ key }) => {
     expect(openTables()).toBe(before)
   })
 
+  it('keeps no more than 256 tables ready, whatever names are read, and reads every one of them', async () => {
+    const before = openTables()
+    const { store, table } = await filled(1)
+    for (let number = 0; number < 600; number++) {
+      expect(store.table(`none ${number}`, BYTES).get(keyOf(0))).toBeUndefined()
+    }
+    expect(openTables()).toBe(before + 256)
+    expect(same(table.get(keyOf(0)), Buffer.alloc(100, 0))).toBe(true)
+    expect(openTables()).toBe(before + 256)
+    await store.close()
+    expect(openTables()).toBe(before)
+  })
+
   it('shares no memory with what is read of another store', async () => {
     const [a, b] = [await filled(2), await filled(2)]
     expect(a.table.get(keyOf(1))?.buffer).not.toBe(b.table.get(keyOf(1))?.buffer)

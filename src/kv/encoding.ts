@@ -51,7 +51,10 @@ const JSON_TEXT: Encoding<unknown> = {
   decode: (stored): unknown => JSON.parse(fromUtf8.decode(stored)),
 }
 
-/** MessagePack: more compact than JSON, and with bytes and dates. `T` is the caller's word here too. */
+/**
+ * MessagePack: more compact than JSON, and with bytes and dates. `T` is the caller's word here too. Fields of bytes are views of the
+ * memory of the value that they were read with, which short values share as `bytes` do.
+ */
 export function msgpack<T>(): Encoding<T>
 export function msgpack(): Encoding<unknown> {
   return MESSAGE_PACK

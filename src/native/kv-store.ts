@@ -78,6 +78,9 @@ export interface KvStats {
   sealed?: { fileId: Uint8Array; generation: bigint; epoch: number; rolledBack: boolean; sealedPages: number }
 }
 
+/** Tables that a store keeps ready for `get`; of more, whoever makes up names decides how much memory they take. */
+const MOST_TABLES = 256
+
 /** What reads: a store as of its last commit, or a snapshot of it. */
 interface Readable {
   get(table: string, buffer: Uint8Array, keyBytes: number): number
@@ -204,6 +207,12 @@ export class KvStore {
   }
 
   #openTable(name: string): KvTable {
+    const [oldest] = this.#tables
+    if (oldest !== undefined && this.#tables.size >= MOST_TABLES) {
+      const [oldestName, oldestTable] = oldest
+      oldestTable.close()
+      this.#tables.delete(oldestName)
+    }
     const table = guard(
       () => new KvTable(this.#store, name, this.#sharedBytes, (key) => get(this.#store, name, key, this.#sharedBytes)),
     )

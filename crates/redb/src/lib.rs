@@ -12,6 +12,7 @@ pub mod backend;
 pub mod disk;
 pub mod engine;
 pub mod format;
+mod rows;
 pub mod sealed;
 
 pub use backend::SealedBackend;

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use nimbus_budget::{Engine, Reserved, Ticket};
 
 use crate::format::{BLOCK_BYTES, PageSeal};
+use crate::rows;
 
 /// What redb keeps of one store by itself: a page found there costs a seventh of one found here, but its room cannot be
 /// changed while the store is open. So the first store reserves half of what is left, and each later one a smaller part, down to a
@@ -62,6 +63,7 @@ pub(super) fn forget(file: FileNumber) {
 
 /// Gives back what the budget allows no more: after a store was opened or closed, or the budget changed.
 pub fn follow_budget() {
+    rows::follow_budget();
     let capacity = capacity_of_shard();
     for shard in &*CACHE {
         lock(shard).shrink_to(capacity);
@@ -153,11 +155,12 @@ fn files() -> u64 {
     nimbus_budget::open_stores_of(Engine::Redb).max(1)
 }
 
-/// What is left of the engine's part when redb and the meta blocks have theirs.
+/// What is left of the engine's part when redb, the meta blocks and the rows have theirs.
 fn capacity_of_shard() -> usize {
     let part = nimbus_budget::of_engine(Engine::Redb);
     let meta = META_BLOCKS.load(Ordering::Relaxed) * BLOCK_BYTES as u64;
-    in_blocks((part - meta.min(part / META_PART)).saturating_sub(nimbus_budget::reserved_bytes())) / SHARDS
+    let others = nimbus_budget::reserved_bytes().saturating_add(rows::kept_bytes());
+    in_blocks((part - meta.min(part / META_PART)).saturating_sub(others)) / SHARDS
 }
 
 fn in_blocks(bytes: u64) -> usize {

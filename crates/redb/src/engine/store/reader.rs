@@ -8,9 +8,16 @@ use super::super::error::EngineError;
 use super::super::snapshot::ReadTable;
 use super::super::view::View;
 use super::shared::Shared;
+use crate::rows::TableRows;
 
 /// Keeps neither the store open nor a state of it: what it remembers it may only use while it is the last commit.
 pub struct TableReader {
+    rows: TableRows,
+    pages: PageReader,
+}
+
+/// What reads redb's pages.
+struct PageReader {
     store: Weak<Shared>,
     path: PathBuf,
     table: String,
@@ -28,23 +35,40 @@ struct Known {
 impl TableReader {
     pub(super) fn new(store: &Arc<Shared>, table: &str) -> Self {
         Self {
-            store: Arc::downgrade(store),
-            path: store.path.clone(),
-            table: table.to_owned(),
-            number: store.views.number(),
-            known: None,
+            rows: store.rows.of_table(table),
+            pages: PageReader {
+                store: Arc::downgrade(store),
+                path: store.path.clone(),
+                table: table.to_owned(),
+                number: store.views.number(),
+                known: None,
+            },
         }
     }
 
-    /// Calls `look` with the value of a key.
+    /// Calls `look` with the value of a key, maybe under a lock that a commit takes: it must not wait for one.
     ///
     /// # Errors
     /// [`EngineError::Closed`], [`EngineError::Engaged`] during a check or a compaction, [`EngineError::NeedsReopen`], those of a
     /// read, [`EngineError::Table`] for a table without a name.
     pub fn get_with<R>(&mut self, key: &[u8], look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, EngineError> {
-        self.read(None, |table| table.get_with(key, look))
+        let Self { rows, pages } = self;
+        // Before the pages are asked which commit is the last.
+        let place = rows.place(key);
+        match rows.find(place, key, look) {
+            Ok(found) => Ok(Some(found)),
+            Err(look) => pages.read(None, |table| {
+                table.get_with(key, |value| {
+                    let looked = look(value);
+                    rows.keep(place, key, value);
+                    looked
+                })
+            }),
+        }
     }
+}
 
+impl PageReader {
     fn read<T>(&mut self, none: T, read: impl FnOnce(&ReadTable) -> Result<T, EngineError>) -> Result<T, EngineError> {
         let number = self.number.load(Ordering::Acquire);
         if let Some(known) = self.known.as_ref().filter(|known| known.number == number)

@@ -12,8 +12,10 @@ use super::super::completion::{Completion, Outcome, Sink};
 use super::super::database::{Database, Facts, Stats};
 use super::super::error::EngineError;
 use super::super::job::{Asker, Job, Task};
+use super::super::operations::Operations;
 use super::super::view::View;
 use super::views::Views;
+use crate::rows::Rows;
 use crate::sealed::Reservation;
 
 pub(super) struct Shared {
@@ -23,6 +25,7 @@ pub(super) struct Shared {
     /// `None` once it is closed, or a defect made it unusable.
     database: RwLock<Option<Database>>,
     pub(super) views: Views,
+    pub(super) rows: Arc<Rows>,
     pub(super) facts: Mutex<Known>,
     /// Given back when the store closes.
     reservation: Mutex<Option<Reservation>>,
@@ -44,6 +47,7 @@ impl Shared {
             facts: Mutex::new(Known::Live(database.facts())),
             database: RwLock::new(Some(database)),
             views: Views::default(),
+            rows: Arc::new(Rows::new()),
             reservation: Mutex::new(Some(reservation)),
             commits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -147,10 +151,15 @@ impl Shared {
             let unusable = Arc::new(self.unusable());
             return jobs.iter().map(|_| Outcome::Failed(Arc::clone(&unusable))).collect();
         };
+        self.rows.change();
         let committed = batch::commit(open, &writes);
         drop(database);
+        self.forget_rows(&writes);
         // Before the answers: who is told of a commit reads it.
         self.views.pass();
+        if committed.outcomes.iter().all(is_settled) {
+            self.rows.end();
+        }
         self.commits.fetch_add(committed.commits, Ordering::Relaxed);
         self.requests.fetch_add(jobs.len() as u64, Ordering::Relaxed);
         let is_defect = |outcome: &Result<_, Arc<EngineError>>| {
@@ -165,6 +174,17 @@ impl Shared {
         outcomes
             .map(|outcome| outcome.map_or_else(Outcome::Failed, |()| Outcome::Done))
             .collect()
+    }
+
+    /// Whatever became of the writes.
+    fn forget_rows(&self, writes: &[Write<'_>]) {
+        let operations = || writes.iter().map(|write| write.operations);
+        if operations().any(|operations| !operations.dropped_tables().is_empty()) {
+            return self.rows.clear();
+        }
+        let changed = operations().flat_map(Operations::iter);
+        self.rows
+            .remove(changed.map(|operation| (operation.table, operation.key)));
     }
 
     fn perform_task(&self, task: Task) -> Outcome {
@@ -183,17 +203,23 @@ impl Shared {
     /// redb wants nobody to read; a view that somebody holds on to is an error of this task, a read that has begun is not.
     fn alone(&self, task: impl FnOnce(&mut Database) -> Outcome) -> Outcome {
         let mut database = self.exclusive();
+        // Who reads meanwhile is refused, and what was read before is read, and authenticated, again.
+        self.rows.change();
+        self.rows.clear();
         self.views.pass();
         self.views.wait_for_reads();
-        match database.as_mut() {
-            Some(open) => task(open),
-            None => failed(self.unusable()),
-        }
+        let Some(open) = database.as_mut() else {
+            return failed(self.unusable());
+        };
+        let outcome = task(open);
+        // Whatever it is, the state is the one that readers begin with, and none of an earlier one is kept.
+        self.rows.end();
+        outcome
     }
 
     fn close_now(&self) -> Outcome {
         let database = self.exclusive().take();
-        self.views.close();
+        self.close_reads();
         {
             let mut facts = lock(&self.facts);
             if let Known::Live(live) = &*facts {
@@ -212,9 +238,16 @@ impl Shared {
     /// Closes what a defect has left in no known state: as after a crash, which loses nothing.
     fn give_up(&self) {
         let database = self.exclusive().take();
-        self.views.close();
+        self.close_reads();
         // A second panic on the way out tells nothing new.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+
+    /// For good.
+    fn close_reads(&self) {
+        self.rows.change();
+        self.rows.clear();
+        self.views.close();
     }
 
     pub(super) fn shared(&self) -> RwLockReadGuard<'_, Option<Database>> {
@@ -242,6 +275,11 @@ impl Shared {
             path: self.path.clone(),
         }
     }
+}
+
+/// Whether it is known what the database holds now.
+fn is_settled(outcome: &Result<(), Arc<EngineError>>) -> bool {
+    outcome.as_ref().map_or_else(|error| error.is_of_request(), |()| true)
 }
 
 pub(super) fn failed(error: EngineError) -> Outcome {

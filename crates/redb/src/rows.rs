@@ -1,0 +1,399 @@
+//! Values that were read lately, of every store of the process, in one cache under the budget: what a get of a random key costs is
+//! waiting for memory, and redb's walk waits some ten times, a look here three or four.
+//!
+//! # Why no get is stale
+//!
+//! Each store has an epoch, which its one writer makes odd before a transaction may be published, and even again when the keys that it
+//! changed are out of the cache and readers are told to begin a new view ([`Rows::change`]). A reader notes the epoch first; where it is
+//! odd, the cache is not asked. What it then reads of the last commit it keeps here only if, under the lock of the key's shard, the
+//! epoch is still the same.
+//!
+//! - *What is kept at an even epoch is of its commit.* The view that was read is that of the noted epoch: had a later commit been
+//!   published before it was begun, the epoch would have been odd before, and no longer the same under the lock. It goes out if a later
+//!   commit changes it: the writer takes that same lock. If the reader had it first, the writer finds the value and removes it; if the
+//!   writer had it first, the reader sees under it that the epoch is odd.
+//! - *A get that begins after an answer, or after anybody saw the new state, sees it.* Both happen after the epoch became odd. As long
+//!   as it is, nothing here is read; when it is even, what the commit changed is gone.
+//! - *A get during a commit* that noted the epoch before may find the old value: then it began before the answer, and comes before the
+//!   commit.
+//!
+//! A commit that failed, so that it is not known what the file holds, leaves the epoch odd until one succeeds or everything that was
+//! kept is let go, and closing leaves it odd for good: redb says then what a read is. Snapshots, and writers that read, never look here.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use nimbus_budget::Engine;
+
+/// Locks, so that readers of different keys rarely meet.
+const SHARDS: usize = 64;
+/// A longer value costs more to copy than redb's walk to it.
+const LONGEST_VALUE: usize = 16 * 1024;
+/// About what the map, the queue and the allocator take besides the bytes of a row.
+const OVERHEAD: usize = 72;
+/// Rows may have one part in so many of what stores have not reserved; what they do not take, sealed pages have.
+const PART: u64 = 2;
+
+/// The rows of one store.
+pub(crate) struct Rows {
+    store: u64,
+    epoch: AtomicU64,
+}
+
+/// The rows of one table.
+pub(crate) struct TableRows {
+    rows: Arc<Rows>,
+    /// What the names of its rows begin with.
+    prefix: Vec<u8>,
+    /// Has seen the prefix.
+    hasher: DefaultHasher,
+}
+
+/// Where a row is, if it is here, and the state that a reader of it began with.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    hash: u64,
+    epoch: u64,
+}
+
+impl Rows {
+    pub(crate) fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self {
+            store: LAST.fetch_add(1, Ordering::Relaxed),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn of_table(self: &Arc<Self>, table: &str) -> TableRows {
+        let prefix = self.prefix(table);
+        let mut hasher = HASHERS.build_hasher();
+        hasher.write(&prefix);
+        TableRows {
+            rows: Arc::clone(self),
+            prefix,
+            hasher,
+        }
+    }
+
+    /// Something is about to be committed. By the writer alone, as the rest.
+    pub(crate) fn change(&self) {
+        self.epoch.fetch_or(1, Ordering::AcqRel);
+    }
+
+    /// Takes out what the commit changed.
+    pub(crate) fn remove<'k>(&self, keys: impl Iterator<Item = (&'k str, &'k [u8])>) {
+        let mut known: Option<(&str, DefaultHasher)> = None;
+        for (table, key) in keys {
+            let mut hasher = match &known {
+                Some((name, hasher)) if *name == table => hasher.clone(),
+                _ => {
+                    let mut hasher = HASHERS.build_hasher();
+                    hasher.write(&self.prefix(table));
+                    known = Some((table, hasher.clone()));
+                    hasher
+                }
+            };
+            hasher.write(key);
+            let hash = hasher.finish();
+            lock(shard_of(hash)).remove(hash);
+        }
+    }
+
+    /// Takes out everything.
+    pub(crate) fn clear(&self) {
+        for shard in &*CACHE {
+            lock(shard).remove_store(self.store);
+        }
+    }
+
+    /// The commit is what readers begin with, and what it changed is out. Without this, nothing is read here.
+    pub(crate) fn end(&self) {
+        if self.epoch.load(Ordering::Relaxed) % 2 == 1 {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn prefix(&self, table: &str) -> Vec<u8> {
+        let length = table.len() as u64;
+        [&self.store.to_le_bytes(), &length.to_le_bytes(), table.as_bytes()].concat()
+    }
+}
+
+impl TableRows {
+    /// Before anything of the state is read.
+    pub(crate) fn place(&self, key: &[u8]) -> Place {
+        let mut hasher = self.hasher.clone();
+        hasher.write(key);
+        Place {
+            hash: hasher.finish(),
+            epoch: self.rows.epoch.load(Ordering::Acquire),
+        }
+    }
+
+    /// What `look` makes of the value of `key`; `look` itself if the value is not here.
+    pub(crate) fn find<R, L: FnOnce(&[u8]) -> R>(&self, place: Place, key: &[u8], look: L) -> Result<R, L> {
+        if place.epoch % 2 == 1 {
+            return Err(look);
+        }
+        let mut shard = lock(shard_of(place.hash));
+        let Some(row) = shard
+            .rows
+            .get_mut(&place.hash)
+            .filter(|row| row.is_of(&self.prefix, key))
+        else {
+            return Err(look);
+        };
+        row.recently_used = true;
+        Ok(look(row.value()))
+    }
+
+    /// Keeps what was read since `place`, unless something was committed in between.
+    pub(crate) fn keep(&self, place: Place, key: &[u8], value: &[u8]) {
+        if place.epoch % 2 == 1 || value.len() > LONGEST_VALUE {
+            return;
+        }
+        let row = Row::new(&self.prefix, key, value);
+        let capacity = capacity_of_shard();
+        let mut shard = lock(shard_of(place.hash));
+        if self.rows.epoch.load(Ordering::Acquire) == place.epoch {
+            shard.keep(place.hash, row, capacity);
+        }
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// What the rows of all stores take.
+pub(crate) fn kept_bytes() -> u64 {
+    KEPT_BYTES.load(Ordering::Relaxed) as u64
+}
+
+/// Gives back what the budget allows no more.
+pub(crate) fn follow_budget() {
+    let capacity = capacity_of_shard();
+    for shard in &*CACHE {
+        lock(shard).shrink_to(capacity);
+    }
+}
+
+fn capacity_of_shard() -> usize {
+    let shared = nimbus_budget::of_engine(Engine::Redb).saturating_sub(nimbus_budget::reserved_bytes());
+    usize::try_from(shared / PART / SHARDS as u64).unwrap_or(usize::MAX)
+}
+
+static HASHERS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
+static CACHE: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
+
+/// Rows by the hash of store, table and key. Of two with one hash the later stays; which one it is, its name says.
+#[derive(Default)]
+struct Shard {
+    rows: HashMap<u64, Row, BuildHasherDefault<Hashed>>,
+    /// Each row at least once, in the order in which they go: one that was used since it last had its turn gets another.
+    queue: VecDeque<u64>,
+    bytes: usize,
+}
+
+/// Store, table and key, and the value behind them.
+struct Row {
+    bytes: Box<[u8]>,
+    name_bytes: usize,
+    recently_used: bool,
+}
+
+impl Row {
+    fn new(prefix: &[u8], key: &[u8], value: &[u8]) -> Self {
+        Self {
+            bytes: [prefix, key, value].concat().into_boxed_slice(),
+            name_bytes: prefix.len() + key.len(),
+            recently_used: false,
+        }
+    }
+
+    fn is_of(&self, prefix: &[u8], key: &[u8]) -> bool {
+        self.bytes
+            .get(..self.name_bytes)
+            .and_then(|name| name.strip_prefix(prefix))
+            == Some(key)
+    }
+
+    fn value(&self) -> &[u8] {
+        self.bytes.get(self.name_bytes..).unwrap_or_default()
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
+impl Shard {
+    fn keep(&mut self, hash: u64, row: Row, capacity: usize) {
+        self.remove(hash);
+        self.shrink_to(capacity.saturating_sub(row.cost()));
+        if row.cost() > capacity {
+            return;
+        }
+        if self.queue.len() > 2 * self.rows.len() + 16 {
+            // What was removed is in it still.
+            self.queue = self.rows.keys().copied().collect();
+        }
+        self.queue.push_back(hash);
+        self.bytes += row.cost();
+        KEPT_BYTES.fetch_add(row.cost(), Ordering::Relaxed);
+        self.rows.insert(hash, row);
+    }
+
+    fn remove(&mut self, hash: u64) {
+        if let Some(row) = self.rows.remove(&hash) {
+            self.bytes -= row.cost();
+            KEPT_BYTES.fetch_sub(row.cost(), Ordering::Relaxed);
+        }
+    }
+
+    fn remove_store(&mut self, store: u64) {
+        let gone: Vec<u64> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.bytes.starts_with(&store.to_le_bytes()))
+            .map(|(&hash, _)| hash)
+            .collect();
+        for hash in gone {
+            self.remove(hash);
+        }
+    }
+
+    fn shrink_to(&mut self, bytes: usize) {
+        while self.bytes > bytes {
+            let Some(hash) = self.queue.pop_front() else { return };
+            match self.rows.get_mut(&hash) {
+                Some(row) if row.recently_used => {
+                    row.recently_used = false;
+                    self.queue.push_back(hash);
+                }
+                Some(_) => self.remove(hash),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Hands on what is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0 << 8 | u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// By bits that the map within the shard does not go by.
+fn shard_of(hash: u64) -> &'static Mutex<Shard> {
+    let shard = usize::try_from(hash >> 40 & (SHARDS as u64 - 1)).expect("below 64");
+    CACHE.get(shard).expect("a remainder is below its divisor")
+}
+
+/// A panic under a lock leaves a row whole or not there.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &[u8]) -> Row {
+        Row::new(b"prefix", key, &[7; 100])
+    }
+
+    #[test]
+    fn what_is_used_stays_and_bytes_and_queue_are_bounded() {
+        let mut shard = Shard::default();
+        let capacity = 8 * row(b"k").cost();
+        for hash in 0..1000 {
+            shard.keep(hash, row(b"k"), capacity);
+            if let Some(row) = shard.rows.get_mut(&0) {
+                row.recently_used = true;
+            }
+            assert!(shard.bytes <= capacity);
+        }
+        assert!(
+            shard.rows.contains_key(&0) && shard.rows.contains_key(&999),
+            "used, and new"
+        );
+        assert_eq!(shard.rows.len(), 8);
+        for _ in 0..1000 {
+            shard.remove(999);
+            shard.keep(999, row(b"k"), capacity);
+        }
+        assert!(shard.queue.len() <= 2 * shard.rows.len() + 17);
+        shard.shrink_to(0);
+        assert_eq!((shard.rows.len(), shard.bytes), (0, 0), "each row is in the queue");
+        shard.keep(1, row(b"k"), row(b"k").cost() - 1);
+        assert_eq!(shard.rows.len(), 0, "what is larger than all of it is not kept");
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_whole_name_and_goes_with_its_store() {
+        let (one, other) = (Arc::new(Rows::new()), Arc::new(Rows::new()));
+        let (table, like) = (one.of_table("ab"), one.of_table("a"));
+        let same_elsewhere = other.of_table("ab");
+        let find = |rows: &TableRows, key: &[u8]| rows.find(rows.place(key), key, <[u8]>::to_vec).ok();
+        for rows in [&table, &same_elsewhere] {
+            rows.keep(rows.place(b"key"), b"key", &rows.rows.store.to_le_bytes());
+        }
+        assert_eq!(find(&table, b"key"), Some(one.store.to_le_bytes().to_vec()));
+        assert_eq!(find(&like, b"bkey"), None);
+        // As if both had one hash.
+        let place = table.place(b"key");
+        assert!(table.find(place, b"kez", <[u8]>::len).is_err());
+        assert!(like.find(place, b"bkey", <[u8]>::len).is_err());
+        one.clear();
+        assert_eq!(find(&table, b"key"), None);
+        assert!(find(&same_elsewhere, b"key").is_some());
+        drop((table, like, one));
+        same_elsewhere.rows.remove([("ab", &b"key"[..])].into_iter());
+        assert_eq!(find(&same_elsewhere, b"key"), None);
+    }
+
+    #[test]
+    fn nothing_is_found_or_kept_while_a_commit_is_under_way_nor_kept_across_one() {
+        let rows = Arc::new(Rows::new());
+        let table = rows.of_table("t");
+        let is_here = || table.find(table.place(b"key"), b"key", <[u8]>::len).is_ok();
+        let before = table.place(b"key");
+        table.keep(before, b"key", b"old");
+        assert!(is_here());
+        rows.change();
+        assert!(!is_here());
+        rows.remove([("t", &b"key"[..])].into_iter());
+        table.keep(before, b"key", b"old");
+        table.keep(table.place(b"key"), b"key", b"old");
+        rows.end();
+        assert!(!is_here());
+        table.keep(before, b"key", b"old");
+        assert!(!is_here(), "what was read before the commit");
+        table.keep(table.place(b"key"), b"key", b"new");
+        assert!(is_here());
+        rows.end();
+        assert!(is_here(), "ending twice changes nothing");
+    }
+}
