@@ -6,6 +6,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+/// Bytes that one call of the system writes at most. Linux keeps a file in memory in folios, and makes one as large as the write that
+/// it is made for; each later write of a page within it, and each sync, looks at all of its blocks. A page of a file that was filled
+/// 256 KiB at a time takes twice as long to write as one of a file that was filled by pages, and the commits of a database are pages.
+/// Two pages take no longer than one, and half as many calls.
+const WRITTEN_AT_ONCE: usize = 8 * 1024;
+
 /// One file, read and written at offsets, by any number of threads at once.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Bytes in the file.
@@ -57,7 +63,8 @@ impl Disk for File {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        let mut pieces = (offset..).step_by(WRITTEN_AT_ONCE).zip(bytes.chunks(WRITTEN_AT_ONCE));
+        pieces.try_for_each(|(offset, piece)| self.write_all_at(piece, offset))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -66,5 +73,22 @@ impl Disk for File {
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         Self::set_len(self, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_in_several_pieces_lands_whole_and_in_its_place() {
+        let file = tempfile::tempfile().expect("a new file");
+        for bytes in [0, 1, WRITTEN_AT_ONCE, 3 * WRITTEN_AT_ONCE + 5] {
+            let written: Vec<u8> = (0_u8..=250).cycle().take(bytes).collect();
+            Disk::write_at(&file, 4096, &written).expect("room");
+            let mut read = vec![0; bytes + 1];
+            assert_eq!(Disk::read_at(&file, 4096, &mut read).expect("readable"), bytes);
+            assert_eq!(read.split_at(bytes).0, written);
+        }
     }
 }
