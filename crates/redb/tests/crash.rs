@@ -12,7 +12,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nimbus_redb::Tuning;
 use nimbus_redb::format::Layout;
@@ -28,9 +28,9 @@ struct Outcome {
     failures: Vec<String>,
 }
 
-/// Runs the plan for `seeds`, on every core, and checks `per_window` cuts between any two syncs.
+/// Runs the plan for `seeds`, on every core, and checks `per_window` cuts between any two syncs, up to the first failure.
 fn simulate<P: Protocol>(plan: &Plan, seeds: u64, per_window: usize) -> Outcome {
-    let next = AtomicU64::new(0);
+    let (next, has_failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let outcome = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -39,10 +39,11 @@ fn simulate<P: Protocol>(plan: &Plan, seeds: u64, per_window: usize) -> Outcome 
                     let mut outcome = Outcome::default();
                     loop {
                         let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= seeds {
+                        if seed >= seeds || has_failed.load(Ordering::Relaxed) {
                             return outcome;
                         }
-                        simulate_seed::<P>(plan, seed, per_window, &mut outcome);
+                        simulate_seed::<P>(plan, seed, per_window, &has_failed, &mut outcome);
+                        has_failed.fetch_or(!outcome.failures.is_empty(), Ordering::Relaxed);
                     }
                 })
             })
@@ -70,7 +71,13 @@ fn simulate<P: Protocol>(plan: &Plan, seeds: u64, per_window: usize) -> Outcome 
     outcome
 }
 
-fn simulate_seed<P: Protocol>(plan: &Plan, seed: u64, per_window: usize, outcome: &mut Outcome) {
+fn simulate_seed<P: Protocol>(
+    plan: &Plan,
+    seed: u64,
+    per_window: usize,
+    has_failed: &AtomicBool,
+    outcome: &mut Outcome,
+) {
     let mut rng = Rng::new(!seed);
     let recorded = catch_unwind(AssertUnwindSafe(|| run::<P>(plan, seed)));
     let recorded = match recorded {
@@ -86,6 +93,9 @@ fn simulate_seed<P: Protocol>(plan: &Plan, seed: u64, per_window: usize, outcome
         per_window,
         &mut rng,
         |cut| {
+            if has_failed.load(Ordering::Relaxed) || !outcome.failures.is_empty() {
+                return;
+            }
             let after = cut.after_events;
             outcome.states += 1;
             let checked = catch_unwind(AssertUnwindSafe(|| {

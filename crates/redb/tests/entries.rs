@@ -10,10 +10,13 @@
 
 mod support;
 
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+
 use nimbus_redb::format::Layout;
-use nimbus_redb::sealed::Sound;
-use nimbus_redb::{SealedFile, Tuning};
-use nimbus_test_support::{Rng, SimDisk, fixed_dek};
+use nimbus_redb::sealed::{Damage, Sound};
+use nimbus_redb::{Disk, SealedError, SealedFile, Tuning};
+use nimbus_test_support::{Event, Rng, SimDisk, fixed_dek};
 use support::independent::{self, fixed_dek_bytes};
 use support::workload::same_both_ways;
 use support::{FILE, IDENTITY, effort};
@@ -124,4 +127,91 @@ fn second_opinion(disk: &SimDisk) -> Vec<u8> {
         *header = 0;
     }
     bytes
+}
+
+/// A disk that does something when it is told what will be read.
+#[derive(Debug, Clone)]
+struct Interrupted {
+    disk: SimDisk,
+    once: Arc<OnceLock<Interruption>>,
+}
+
+struct Interruption(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl std::fmt::Debug for Interruption {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Interruption")
+    }
+}
+
+impl Disk for Interrupted {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.disk.read_at(offset, out)
+    }
+    fn will_read(&self, _offset: u64, _bytes: usize) {
+        let interruption = self.once.get().and_then(|once| once.0.lock().unwrap().take());
+        if let Some(interruption) = interruption {
+            interruption();
+        }
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(offset, bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.disk.set_len(bytes)
+    }
+}
+
+/// Its block holds what a crash left, which reading it changes: were it kept, it would go home to a place that the file has no more.
+#[test]
+fn a_page_that_is_cut_off_while_it_is_looked_for_leaves_no_block_of_its_group_behind() {
+    let tuning = Tuning {
+        layout: Layout::new(24).unwrap(),
+        record_blocks: 0,
+        threads: 1,
+        ..Tuning::default()
+    };
+    let disk = SimDisk::recording();
+    let file = Sealed::create(disk.clone(), IDENTITY, &fixed_dek(), tuning).unwrap();
+    file.set_len(400 * PAGE as u64).unwrap();
+    file.write(300 * PAGE as u64, &[1; PAGE]).unwrap();
+    file.sync().unwrap();
+    // A heavy commit that comes as far as its entries, and no further.
+    file.write(301 * PAGE as u64, &[2; PAGE]).unwrap();
+    disk.lose_sync(1, Rng::new(0));
+    file.sync().unwrap_err();
+    drop(file);
+    let mut image = disk.kill().image();
+    for block in image[2 * PAGE..26 * PAGE].chunks_mut(PAGE) {
+        if block.starts_with(b"NMBREC2") && block[8] == 3 {
+            block.fill(0);
+        }
+    }
+    let disk = Interrupted {
+        disk: SimDisk::holding(image),
+        once: Arc::default(),
+    };
+    let file = SealedFile::<_, Sound>::open(disk.clone(), FILE, &fixed_dek(), tuning).unwrap();
+    let file = Arc::new(file);
+    let same = Arc::clone(&file);
+    let shrink = move || same.set_len(100 * PAGE as u64).unwrap();
+    let interruption = Interruption(Mutex::new(Some(Box::new(shrink))));
+    disk.once.set(interruption).unwrap();
+    let read = file.read(300 * PAGE as u64, &mut [0; PAGE]);
+    assert!(
+        matches!(read, Err(SealedError::Corrupt(Damage::Page { page: 300 }))),
+        "{read:?}"
+    );
+    disk.disk.record();
+    file.write(0, &[1; 320]).unwrap();
+    file.sync().unwrap();
+    let third_group = tuning.layout.meta_offset(2);
+    let is_beyond = |event: &Event| matches!(event, Event::Write { offset, .. } if *offset >= third_group);
+    assert!(!disk.disk.events().iter().any(is_beyond));
 }

@@ -10,15 +10,15 @@
 
 mod support;
 
-use nimbus_redb::sealed::Sound;
+use nimbus_redb::sealed::{Protocol, Sound};
 use nimbus_redb::{SealedError, SealedFile, Tuning};
-use nimbus_test_support::{Rng, SimDisk, fixed_dek};
+use nimbus_test_support::{Event, Rng, SimDisk, fixed_dek};
 use support::workload::tuning;
 use support::{Base, FILE, IDENTITY, Pairs, TABLE, create, open, pairs};
 
 /// Runs commits until one fails; returns every state begun, and the last one that was acknowledged.
-fn work(disk: &SimDisk, tuning: Tuning) -> Result<(Vec<Pairs>, usize), String> {
-    let base: Base<_, Sound> = open(disk.clone(), tuning, 64 << 10)?;
+fn work<P: Protocol>(disk: &SimDisk, tuning: Tuning) -> Result<(Vec<Pairs>, usize), String> {
+    let base: Base<_, P> = open(disk.clone(), tuning, 64 << 10)?;
     let mut rng = Rng::new(5);
     let mut states = vec![pairs(&base.redb).map_err(|error| error.to_string())?];
     for number in 0..6_u64 {
@@ -58,14 +58,14 @@ fn a_failure_of_any_operation_keeps_what_was_acknowledged() {
         drop(create::<_, Sound>(created.clone(), tuning, 64 << 10));
         let image = created.image();
         let quiet = SimDisk::holding(image.clone());
-        work(&quiet, tuning).expect("nothing fails");
+        work::<Sound>(&quiet, tuning).expect("nothing fails");
         let calls = quiet.calls();
         let mut refused_opens = 0;
         for call in 0..calls {
             for count in [1, u64::MAX] {
                 let disk = SimDisk::holding(image.clone());
                 disk.fail(call, count);
-                let outcome = work(&disk, tuning);
+                let outcome = work::<Sound>(&disk, tuning);
                 let disk = disk.kill();
                 let base: Base<_, Sound> =
                     open(disk, tuning, 64 << 10).unwrap_or_else(|error| panic!("{name}, call {call}: {error}"));
@@ -81,6 +81,78 @@ fn a_failure_of_any_operation_keeps_what_was_acknowledged() {
         }
         println!("{name}: {calls} operations, each failed once and for good; {refused_opens} opens refused");
     }
+}
+
+/// A process whose sync `lost` fails and loses what it was for, though it is still read; if `in_vain`, one more, at whose opening it is
+/// the same; one that goes on; and a power cut, of which it is enough that all of this one's commits are there.
+fn go_on_after_a_lost_sync<P: Protocol>(image: &[u8], tuning: Tuning, lost: u64, in_vain: bool) -> Result<(), String> {
+    let mut disk = SimDisk::holding(image.to_vec());
+    disk.record();
+    disk.lose_sync(lost, Rng::new(lost));
+    let outcome = work::<P>(&disk, tuning);
+    disk = disk.kill();
+    if in_vain {
+        disk.lose_sync(0, Rng::new(lost));
+        if open::<_, P>(disk.clone(), tuning, 64 << 10).is_ok() {
+            return Err("opened without a sync".to_owned());
+        }
+        disk = disk.kill();
+    }
+    let (states, acknowledged) = work::<P>(&disk, tuning)?;
+    if let Ok((earlier, acknowledged)) = outcome
+        && !earlier[acknowledged..].contains(&states[0])
+    {
+        return Err("neither acknowledged nor in flight".to_owned());
+    }
+    let left: Base<_, P> = open(SimDisk::holding(disk.device()), tuning, 64 << 10)?;
+    if pairs(&left.redb).map_err(|error| error.to_string())? != states[acknowledged] {
+        return Err("what was acknowledged is lost".to_owned());
+    }
+    Ok(())
+}
+
+fn go_on_after_any_lost_sync<P: Protocol>() -> Result<u64, String> {
+    let mut tried = 0;
+    for tuning in [tuning(2048, 16), tuning(2, 1)] {
+        let created = SimDisk::holding(Vec::new());
+        drop(create::<_, P>(created.clone(), tuning, 64 << 10));
+        let image = created.image();
+        let counted = SimDisk::holding(image.clone());
+        counted.record();
+        work::<P>(&counted, tuning)?;
+        let syncs = counted
+            .events()
+            .iter()
+            .filter(|event| matches!(event, Event::Sync))
+            .count();
+        for lost in 0..syncs as u64 {
+            for in_vain in [false, true] {
+                go_on_after_a_lost_sync::<P>(&image, tuning, lost, in_vain)
+                    .map_err(|error| format!("sync {lost}, then an opening in vain: {in_vain}: {error}"))?;
+                tried += 1;
+            }
+        }
+    }
+    Ok(tried)
+}
+
+#[test]
+fn nothing_is_lost_that_is_acknowledged_after_a_sync_that_lost_what_it_was_for() {
+    let tried = go_on_after_any_lost_sync::<Sound>().unwrap();
+    assert!(tried > 20, "only {tried}");
+}
+
+#[derive(Debug)]
+struct TrustsWhatIsRead;
+
+impl Protocol for TrustsWhatIsRead {
+    const WRITES_AGAIN_AT_OPEN: bool = false;
+}
+
+#[test]
+fn without_writing_again_what_was_accepted_it_is_lost() {
+    let failure = go_on_after_any_lost_sync::<TrustsWhatIsRead>().unwrap_err();
+    println!("{failure}");
 }
 
 #[test]

@@ -13,30 +13,43 @@ mod support;
 use nimbus_crypto::FileId;
 use nimbus_redb::sealed::Sound;
 use nimbus_redb::{Identity, SealedError, SealedFile};
-use nimbus_test_support::{Event, SimDisk, fixed_dek};
+use nimbus_test_support::{SimDisk, fixed_dek};
 use support::victim::{BLOCK, CACHE, block, changed, sweep, tuning, victim};
 use support::{Base, FILE, IDENTITY, open, pairs};
 
 #[test]
 fn a_flipped_bit_in_any_byte_is_an_error_or_has_no_effect() {
     let victim = victim(1);
-    // Holes are all alike: every 64th byte of them.
     let places: Vec<usize> = (0..victim.closed.len())
-        .filter(|&place| place % 64 == 0 || block(&victim.closed, place / BLOCK).iter().any(|&byte| byte != 0))
+        .filter(|&place| place % step(&victim.closed, place) == 0)
         .collect();
     let tally = sweep("flipped bits, closed file", &victim, places.len(), |case| {
         changed(&victim.closed, |image| image[places[case]] ^= 1 << (case % 8))
     });
     assert_eq!(tally.one_back, 0, "a closed file has nothing to set aside");
     assert!(tally.refused > tally.tried / 8);
-    sweep("flipped bits, killed file", &victim, places.len() / 8, |case| {
-        let place = places[case * 8 + case % 8];
+    sweep("flipped bits, killed file", &victim, places.len() / 2, |case| {
+        let place = places[case * 2 + case % 2];
         changed(&victim.killed, |image| {
             if let Some(byte) = image.get_mut(place) {
                 *byte ^= 1 << (case % 8);
             }
         })
     });
+}
+
+/// Each byte means something of its own in a superblock, in the clear bytes of a record and in entries. Those of a ciphertext are
+/// alike, and so are reserved ones: every seventh. So are those of holes: every 64th.
+fn step(image: &[u8], place: usize) -> usize {
+    let (number, within) = (place / BLOCK, place % BLOCK);
+    let block = block(image, number);
+    match number {
+        _ if block.iter().all(|&byte| byte == 0) => 64,
+        0 | 1 if within < 128 => 1,
+        2..26 if within < 64 && block.starts_with(b"NMBREC2") => 1,
+        26 => 1,
+        _ => 7,
+    }
 }
 
 #[test]
@@ -150,21 +163,19 @@ fn a_whole_older_file_opens_as_what_it_was() {
 }
 
 #[test]
-fn opening_and_reading_a_tampered_file_never_writes() {
+fn opening_and_reading_a_tampered_file_changes_no_byte() {
     let victim = victim(8);
     for place in (0..victim.closed.len()).step_by(997) {
         let mut image = victim.closed.clone();
         image[place] ^= 0x80;
-        let disk = SimDisk::holding(image);
-        disk.record();
+        let disk = SimDisk::holding(image.clone());
         if let Ok(file) = SealedFile::<_, Sound>::open(disk.clone(), FILE, &fixed_dek(), tuning()) {
             let mut page = [0; BLOCK];
             for number in 0..file.len() / 4096 {
                 let _ = file.read(number * 4096, &mut page);
             }
         }
-        let changes = disk.events().into_iter().filter(|event| !matches!(event, Event::Sync));
-        assert_eq!(changes.count(), 0);
+        assert!(disk.image() == image, "place {place}");
     }
 }
 

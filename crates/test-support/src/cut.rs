@@ -1,6 +1,6 @@
 //! The images that a power cut could leave: everything up to the last sync, and of what came after it any part.
 
-use crate::disk::{Event, SimDisk, index, write};
+use crate::disk::{Event, SimDisk, apply, write};
 use crate::rng::Rng;
 
 /// The piece of a write that is on the disk wholly or not at all.
@@ -134,14 +134,6 @@ fn sectors_of(event: &Event, sector: Sector) -> usize {
     match event {
         Event::Write { bytes, .. } => bytes.len().div_ceil(sector.bytes()),
         _ => 1,
-    }
-}
-
-fn apply(image: &mut Vec<u8>, event: &Event) {
-    match event {
-        Event::Write { offset, bytes } => write(image, *offset, bytes),
-        Event::SetLen(bytes) => image.resize(index(*bytes), 0),
-        Event::Sync | Event::Began(_) | Event::Acknowledged(_) => {}
     }
 }
 

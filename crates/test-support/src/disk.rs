@@ -1,9 +1,14 @@
 //! A disk in memory that can record what is done to it, die at any operation, and fail any.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nimbus_redb::Disk;
+
+use crate::rng::Rng;
+
+const BLOCK: usize = 4096;
 
 /// One change of the disk, or a mark of the test.
 #[derive(Debug, Clone)]
@@ -42,6 +47,18 @@ struct Shared {
     fails_from: Option<u64>,
     fails_until: u64,
     fails_syncs: bool,
+    lost_sync: Option<LostSync>,
+    /// What the device holds, while the disk records: as the image, but for writes since the last sync, and those that a failed one lost.
+    device: Vec<u8>,
+    /// Blocks that the image has and the device has not, though nothing is left to be written.
+    lost: BTreeSet<usize>,
+}
+
+/// A sync that is to fail: after how many others, and what chooses the writes that it loses.
+#[derive(Debug)]
+struct LostSync {
+    after: u64,
+    rng: Rng,
 }
 
 impl SimDisk {
@@ -49,7 +66,7 @@ impl SimDisk {
     #[must_use]
     pub fn recording() -> Self {
         let disk = Self::holding(Vec::new());
-        disk.lock().records = true;
+        disk.record();
         disk
     }
 
@@ -68,7 +85,10 @@ impl SimDisk {
 
     /// Begins to record from an image that counts as durable.
     pub fn record(&self) {
-        self.lock().records = true;
+        let mut shared = self.lock();
+        shared.records = true;
+        let Shared { image, device, .. } = &mut *shared;
+        device.clone_from(image);
     }
 
     /// Everything recorded so far.
@@ -99,6 +119,7 @@ impl SimDisk {
         shared.life += 1;
         shared.fails_from = None;
         shared.fails_syncs = false;
+        shared.lost_sync = None;
         Self {
             shared: Arc::clone(&self.shared),
             life: shared.life,
@@ -122,6 +143,36 @@ impl SimDisk {
     /// Lets every sync fail.
     pub fn fail_syncs(&self) {
         self.lock().fails_syncs = true;
+    }
+
+    /// Lets one sync fail, after `after` more have succeeded, as Linux does: what was written since the last one is on the device or not,
+    /// is read as before, and counts as written, so that the next sync succeeds without it. Of a disk that records.
+    pub fn lose_sync(&self, after: u64, rng: Rng) {
+        self.lock().lost_sync = Some(LostSync { after, rng });
+    }
+
+    /// What a power cut leaves if nothing that was not synced survives it. Of a disk that records.
+    #[must_use]
+    pub fn device(&self) -> Vec<u8> {
+        self.lock().device.clone()
+    }
+
+    /// Forgets some of what a failed sync lost: from now on it is read as the device has it.
+    pub fn forget_lost(&self, rng: &mut Rng) {
+        let mut shared = self.lock();
+        let Shared {
+            image, device, lost, ..
+        } = &mut *shared;
+        lost.retain(|&block| {
+            let is_kept = rng.once_in(2);
+            if !is_kept {
+                let start = block * BLOCK;
+                for (place, byte) in image.iter_mut().enumerate().skip(start).take(BLOCK) {
+                    *byte = device.get(place).copied().unwrap_or(0);
+                }
+            }
+            is_kept
+        });
     }
 
     /// Lets every operation succeed again.
@@ -173,6 +224,9 @@ impl Disk for SimDisk {
         let mut shared = self.begin()?;
         write(&mut shared.image, offset, bytes);
         if shared.records {
+            for block in blocks_of(offset, bytes) {
+                shared.lost.remove(&block);
+            }
             let bytes = bytes.to_vec();
             shared.events.push(Event::Write { offset, bytes });
         }
@@ -184,7 +238,16 @@ impl Disk for SimDisk {
         if shared.fails_syncs {
             return Err(io::Error::other("this sync was made to fail"));
         }
+        if let Some(mut lost) = shared.lost_sync.take() {
+            if lost.after == 0 {
+                shared.lose_unsynced(&mut lost.rng);
+                return Err(io::Error::other("this sync was made to fail"));
+            }
+            lost.after -= 1;
+            shared.lost_sync = Some(lost);
+        }
         if shared.records {
+            shared.write_unsynced();
             shared.events.push(Event::Sync);
         }
         Ok(())
@@ -197,6 +260,57 @@ impl Disk for SimDisk {
             shared.events.push(Event::SetLen(bytes));
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    fn first_unsynced(&self) -> usize {
+        let last_sync = self.events.iter().rposition(|event| matches!(event, Event::Sync));
+        last_sync.map_or(0, |last| last + 1)
+    }
+
+    fn write_unsynced(&mut self) {
+        let first = self.first_unsynced();
+        for event in self.events.iter().skip(first) {
+            apply(&mut self.device, event);
+        }
+    }
+
+    /// Takes some or all of the writes since the last sync out of what happened.
+    fn lose_unsynced(&mut self, rng: &mut Rng) {
+        let loses_all = rng.once_in(2);
+        let unsynced = self.events.split_off(self.first_unsynced());
+        for event in unsynced {
+            match event {
+                Event::Write { offset, bytes } if loses_all || rng.once_in(2) => {
+                    self.lost.extend(blocks_of(offset, &bytes));
+                }
+                event => {
+                    if let Event::Write { offset, bytes } = &event {
+                        for block in blocks_of(*offset, bytes) {
+                            self.lost.remove(&block);
+                        }
+                    }
+                    self.events.push(event);
+                }
+            }
+        }
+        self.write_unsynced();
+        self.events.push(Event::Sync);
+    }
+}
+
+fn blocks_of(offset: u64, bytes: &[u8]) -> std::ops::Range<usize> {
+    let start = index(offset);
+    start / BLOCK..(start + bytes.len()).div_ceil(BLOCK)
+}
+
+/// Does to an image what was done to a disk.
+pub(crate) fn apply(image: &mut Vec<u8>, event: &Event) {
+    match event {
+        Event::Write { offset, bytes } => write(image, *offset, bytes),
+        Event::SetLen(bytes) => image.resize(index(*bytes), 0),
+        Event::Sync | Event::Began(_) | Event::Acknowledged(_) => {}
     }
 }
 

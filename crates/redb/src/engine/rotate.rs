@@ -76,7 +76,7 @@ pub fn key_opens(path: &Path, key: &CopyKey, every_page: bool) -> Result<bool, E
 
 fn open_sealed(path: &Path, key: &CopyKey) -> Result<SealedFile<File>, EngineError> {
     let file = File::open(path).map_err(|error| EngineError::from_io(error, path))?;
-    SealedFile::open(file, key.file_id, &key.dek, Tuning::sequential())
+    SealedFile::open_to_read(file, key.file_id, &key.dek, Tuning::sequential())
         .map_err(|error| EngineError::from_sealed(error, path))
 }
 

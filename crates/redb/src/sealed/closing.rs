@@ -39,7 +39,10 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         let away = self.meta.all_away();
         let mut carried = self.latest(log)?;
         let blocks = Record::blocks_for(away.len() + carried.len());
-        let room = log.ring.room_at(log.next_position()).saturating_sub(RESERVED_BLOCKS);
+        let room = log
+            .ring
+            .room_at(self.next_position(log))
+            .saturating_sub(RESERVED_BLOCKS);
         let fits = away.len() <= self.tuning.entries_at_close && blocks <= self.tuning.record_blocks.min(room.max(1));
         if fits && self.meta.is_clean() {
             carried.extend(away);

@@ -15,7 +15,7 @@ use super::error::SealedError;
 use super::file::SealedFile;
 use super::log::{CommitLog, State};
 use super::protocol::Protocol;
-use super::ring::{Needed, RESERVED_BLOCKS};
+use super::ring::{Needed, RESERVED_BLOCKS, Ring};
 use super::seal::seal_and_write;
 use crate::disk::Disk;
 use crate::format::entry::WITNESS_PAGE;
@@ -120,7 +120,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// Blocks of the record that lists what is pending; `None` if it is too long, or the ring has no room for it.
     fn blocks_of_light(&self, log: &CommitLog) -> Option<u32> {
         let blocks = Record::blocks_for(log.pending.as_ref()?.len());
-        let room = log.ring.room_at(log.next_position());
+        let room = log.ring.room_at(self.next_position(log));
         let fits = blocks <= self.tuning.record_blocks && blocks + RESERVED_BLOCKS <= room;
         fits.then_some(blocks)
     }
@@ -159,7 +159,7 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// key, or with a bad spot of the disk: two commits that are gone from the ring are then missed, whatever they changed.
     pub(super) fn leave_witness(&self, log: &CommitLog) -> Result<(), SealedError> {
         let entry = zero_entry(self.volume.keys.pages(), WITNESS_PAGE, log.epoch + 1)?;
-        let position = log.next_position();
+        let position = self.next_position(log);
         self.meta.change(&self.volume, group_of(WITNESS_PAGE), |meta| {
             meta.set_witness(entry, position);
         })
@@ -176,13 +176,27 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Ok(())
     }
 
+    /// Where the next record goes.
+    pub(super) fn next_position(&self, log: &CommitLog) -> u32 {
+        let groups = if P::PLACES_BY_THE_NEWEST {
+            log.durable.groups
+        } else {
+            self.meta.groups()
+        };
+        log.ring.next_position(groups)
+    }
+
     /// Writes zeros into the part of the ring that a growing file may use from now on: where a record is the first that is written
     /// to a hole, the sync has to note the new block in the journal of the file system as well, and takes half as long again.
     fn extend_ring(&self, log: &CommitLog, state: &State, blocks: u32) -> Result<(), SealedError> {
-        let position = log.next_position();
-        let part = log
-            .ring
-            .part_to_come(log.durable.groups, state.groups, position, blocks);
+        let position = self.next_position(log);
+        let (before, after) = (log.durable.groups, state.groups);
+        let part = if P::SPARES_NEEDED_RECORDS {
+            log.ring.part_to_come(before, after, position, blocks)
+        } else {
+            let nothing_needed = Ring::new(self.volume.layout, []);
+            nothing_needed.part_to_come(before, after, position, blocks)
+        };
         let Some((first, count)) = part else { return Ok(()) };
         let zeros = vec![0; count as usize * BLOCK_BYTES];
         Ok(self
@@ -218,21 +232,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         if record.epoch > MAX_EPOCH {
             return Err(SealedError::Failed);
         }
-        let layout = self.volume.layout;
-        let position = log.next_position();
+        let position = self.next_position(log);
         let (bytes, tag) = record.encode(self.volume.keys.records(), position)?;
-        let until_wrap = u64::from(layout.ring_blocks() - position) * BLOCK_BYTES_U64;
-        let until_wrap = usize::try_from(until_wrap).unwrap_or(usize::MAX).min(bytes.len());
-        let (head, tail) = bytes.split_at(until_wrap);
-        let disk = &self.volume.disk;
-        self.latching(|| {
-            disk.write_at(layout.ring_offset(position), head)?;
-            if tail.is_empty() {
-                Ok(())
-            } else {
-                disk.write_at(layout.ring_offset(0), tail)
-            }
-        })?;
+        self.latching(|| self.volume.write_ring_blocks(position, &bytes))?;
         let blocks = Record::blocks_for(record.pages.len() + record.carried.len());
         Ok(Appended {
             record,

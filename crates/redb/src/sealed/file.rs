@@ -136,12 +136,9 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         for copy in [0, BLOCK_BYTES_U64] {
             volume.disk.write_at(copy, &block)?;
         }
-        let empty = Recovered {
-            meta: MetaCache::new(0, 0, tuning.cached_meta_blocks, P::JUDGES_EPOCHS),
-            log: CommitLog::empty(tuning.layout),
-            rolled_back: false,
-        };
-        let file = Self::assemble(volume, identity, tuning, empty);
+        let meta = MetaCache::new(0, 0, tuning.cached_meta_blocks, P::JUDGES_EPOCHS);
+        let log = CommitLog::empty(tuning.layout);
+        let file = Self::assemble(volume, identity, tuning, log, meta, false);
         file.commit_first(&mut file.lock())?;
         Ok(file)
     }
@@ -152,6 +149,18 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// [`SealedError::OtherFile`], [`SealedError::WrongKey`], [`SealedError::Corrupt`] or [`SealedError::Io`]. A disk
     /// that cannot be read is never taken for an unfinished commit.
     pub fn open(disk: D, file_id: FileId, dek: &Dek, tuning: Tuning) -> Result<Self, SealedError> {
+        Self::open_as(disk, file_id, dek, tuning, P::WRITES_AGAIN_AT_OPEN)
+    }
+
+    /// The same of a disk that cannot be written, or is not to be.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_to_read(disk: D, file_id: FileId, dek: &Dek, tuning: Tuning) -> Result<Self, SealedError> {
+        Self::open_as(disk, file_id, dek, tuning, false)
+    }
+
+    fn open_as(disk: D, file_id: FileId, dek: &Dek, tuning: Tuning, writes_again: bool) -> Result<Self, SealedError> {
         let found = recovery::read_superblock(&disk, dek, file_id)?;
         let volume = Volume {
             disk,
@@ -160,16 +169,22 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         };
         let mut recovered = recovery::recover::<D, P>(&volume, tuning.cached_meta_blocks)?;
         recovered.log.damaged_superblock = found.damaged_copy;
+        // The process before this one may have died without a sync, or of one that failed: the record that was accepted may
+        // not be durable yet, and what it frees must not be overwritten before it is.
+        if writes_again {
+            recovery::write_again(&volume, &recovered.newest)?;
+        }
         if P::SYNCS_AT_OPEN {
-            // The process before this one may have died without a sync: the record that was accepted may not be
-            // durable yet, and what it frees must not be overwritten before it is.
             volume.disk.sync()?;
         }
         let identity = Identity {
             file_id,
             dek_generation: found.superblock.dek_generation,
         };
-        Ok(Self::assemble(volume, identity, tuning, recovered))
+        let Recovered {
+            log, meta, rolled_back, ..
+        } = recovered;
+        Ok(Self::assemble(volume, identity, tuning, log, meta, rolled_back))
     }
 
     /// Bytes that the file seems to have.
@@ -304,8 +319,14 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn assemble(volume: Volume<D>, identity: Identity, tuning: Tuning, recovered: Recovered) -> Self {
-        let Recovered { log, meta, rolled_back } = recovered;
+    fn assemble(
+        volume: Volume<D>,
+        identity: Identity,
+        tuning: Tuning,
+        log: CommitLog,
+        meta: MetaCache,
+        rolled_back: bool,
+    ) -> Self {
         Self {
             volume,
             tuning,

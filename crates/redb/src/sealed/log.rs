@@ -65,11 +65,6 @@ impl CommitLog {
         }
     }
 
-    /// Where the next record goes.
-    pub(super) fn next_position(&self) -> u32 {
-        self.ring.next_position(self.durable.groups)
-    }
-
     /// Whether nothing was written, and the length not changed, since the newest record.
     pub(super) fn has_nothing_pending(&self, logical_bytes: u64) -> bool {
         logical_bytes == self.durable.logical_bytes

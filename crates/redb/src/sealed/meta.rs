@@ -91,6 +91,11 @@ impl MetaCache {
         absent();
         // Loading under the exclusive lock: no change of the block can come between its read and its insertion.
         let mut shard = self.exclusive(group);
+        if group >= self.groups() {
+            // Cut off since the caller asked: the page is gone, and so is its block, or will be. Kept here, it would stay, and
+            // what judging changes of it would be written where the file has ended.
+            return Ok(Entry::POISON);
+        }
         let entry = self.load(&mut shard, volume, group)?.block.get(page);
         Ok(shard.away.get(page).map_or(entry, Entry::data))
     }

@@ -10,7 +10,7 @@
 //! | while entries go home in that sync       | either of the two: what changed is in the records as well    |
 //! | between a shrinking record and the cut   | the new commit; what lies beyond the length is ignored       |
 //! | with a closing record, or without        | the same state: it repeats the last commit                   |
-//! | during recovery                          | what was there: recovery writes nothing                      |
+//! | during recovery                          | what was there: recovery changes no byte                     |
 
 mod away;
 mod carry;

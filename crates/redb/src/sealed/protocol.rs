@@ -31,6 +31,12 @@ pub trait Protocol: Debug + Send + Sync + 'static {
     const TRUNCATES_LAST: bool = true;
     /// What was accepted at open is made durable before anything is overwritten on the strength of it.
     const SYNCS_AT_OPEN: bool = true;
+    /// What was accepted at open is written again before that sync, which would else pass over what an earlier one failed to write.
+    const WRITES_AGAIN_AT_OPEN: bool = true;
+    /// Where the next record goes follows from the newest one and those that it needs, not from what changed since.
+    const PLACES_BY_THE_NEWEST: bool = true;
+    /// Zeros are written into the ring only where no needed record lies.
+    const SPARES_NEEDED_RECORDS: bool = true;
     /// Entries newer than the accepted record are not taken for pages.
     const JUDGES_EPOCHS: bool = true;
     /// Each commit leaves its epoch where every opening looks, outside the ring.

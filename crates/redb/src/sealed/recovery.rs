@@ -1,4 +1,4 @@
-//! Opening: which record is the newest that can be believed, and what of it is not home yet. Writes nothing, so that it
+//! Opening: which record is the newest that can be believed, and what of it is not home yet. Changes no byte, so that it
 //! may be cut short and begun again any number of times.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use super::short_way;
 use super::volume::Volume;
 use crate::disk::Disk;
 use crate::format::layout::group_of;
+use crate::format::record::Claim;
 use crate::format::{
     BLOCK_BYTES, BLOCK_BYTES_U64, Layout, MetaBlock, PageSeal, Record, RecordError, SealedRecord, Superblock,
     SuperblockError,
@@ -37,6 +38,8 @@ pub(super) struct Recovered {
     pub(super) log: CommitLog,
     pub(super) meta: MetaCache,
     pub(super) rolled_back: bool,
+    /// What was accepted.
+    pub(super) newest: SealedRecord,
 }
 
 /// Has the disk begin with what opening reads of a file with the usual ring, all at once: read piece by piece each piece
@@ -84,7 +87,7 @@ pub(super) fn recover<D: Disk, P: Protocol>(
     } else {
         None
     };
-    let records = match closed {
+    let mut records = match closed {
         Some(newest) => BTreeMap::from([(newest.record.epoch, newest)]),
         None => read_ring(volume)?,
     };
@@ -115,7 +118,46 @@ pub(super) fn recover<D: Disk, P: Protocol>(
         has_aside: rolled_back,
         ..CommitLog::empty(volume.layout)
     };
-    Ok(Recovered { log, meta, rolled_back })
+    let newest = records.remove(&epoch).expect("it was accepted");
+    Ok(Recovered {
+        log,
+        meta,
+        rolled_back,
+        newest,
+    })
+}
+
+/// Writes what was accepted once more, as it is: the record, the pages that it lists, and what makes the file as long as it says.
+/// Older records are durable, or the newest would not have been written.
+///
+/// After a failed sync Linux takes what it could not write for written. It goes on giving it, from memory, until it forgets
+/// it, and the next sync, of whatever process, has nothing to do and succeeds. What was read may be such a thing; written again it
+/// is not: a sync that succeeds then means what it says. Each block is authenticated once more: it may have been forgotten since.
+pub(super) fn write_again<D: Disk>(volume: &Volume<D>, newest: &SealedRecord) -> Result<(), SealedError> {
+    let record = &newest.record;
+    let bytes = volume.read_ring_blocks(newest.position, newest.blocks)?;
+    let first = bytes.first_chunk().and_then(Claim::of);
+    let found =
+        first.and_then(|claim| Record::open(volume.keys.records(), &claim, bytes.clone(), newest.position).ok());
+    if found.is_none_or(|found| found.tag != newest.tag) {
+        return Err(Damage::BrokenChain { epoch: record.epoch }.into());
+    }
+    volume.write_ring_blocks(newest.position, &bytes)?;
+    let mut block = [0; BLOCK_BYTES];
+    for &(page, seal) in &record.pages {
+        let offset = volume.layout.data_offset(page);
+        volume.read(offset, &mut block)?;
+        volume.open(page, &seal, &mut block.clone())?;
+        volume.disk.write_at(offset, &block)?;
+    }
+    if record.groups > record.lowest_groups {
+        let last = record.groups - 1;
+        let block = volume.read_meta(last)?;
+        volume
+            .disk
+            .write_at(volume.layout.meta_offset(last), block.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Every record in the ring, by epoch.

@@ -1,10 +1,12 @@
 //! A disk with the keys and the layout of the file on it: reading and writing single blocks, without any state.
 
+use std::io;
+
 use nimbus_crypto::RedbKeys;
 
 use super::error::{Damage, SealedError};
 use crate::disk::Disk;
-use crate::format::{BLOCK_BYTES, Layout, MetaBlock, PageSeal, open_page};
+use crate::format::{BLOCK_BYTES, BLOCK_BYTES_U64, Layout, MetaBlock, PageSeal, open_page};
 
 pub(super) struct Volume<D> {
     pub(super) disk: D,
@@ -42,6 +44,34 @@ impl<D: Disk> Volume<D> {
             Err(SealedError::Corrupt(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads `blocks` blocks of the ring from `position` on, around its end if need be.
+    pub(super) fn read_ring_blocks(&self, position: u32, blocks: u32) -> Result<Vec<u8>, SealedError> {
+        let mut bytes = vec![0; blocks as usize * BLOCK_BYTES];
+        let until_wrap = self.until_wrap(position, bytes.len());
+        let (head, tail) = bytes.split_at_mut(until_wrap);
+        self.read(self.layout.ring_offset(position), head)?;
+        if !tail.is_empty() {
+            self.read(self.layout.ring_offset(0), tail)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Writes whole blocks into the ring from `position` on, around its end if need be.
+    pub(super) fn write_ring_blocks(&self, position: u32, bytes: &[u8]) -> io::Result<()> {
+        let (head, tail) = bytes.split_at(self.until_wrap(position, bytes.len()));
+        self.disk.write_at(self.layout.ring_offset(position), head)?;
+        if !tail.is_empty() {
+            self.disk.write_at(self.layout.ring_offset(0), tail)?;
+        }
+        Ok(())
+    }
+
+    /// How many of `bytes` bytes lie before the end of the ring.
+    fn until_wrap(&self, position: u32, bytes: usize) -> usize {
+        let until_wrap = u64::from(self.layout.ring_blocks() - position) * BLOCK_BYTES_U64;
+        usize::try_from(until_wrap).unwrap_or(usize::MAX).min(bytes)
     }
 
     pub(super) fn read_meta(&self, group: u32) -> Result<MetaBlock, SealedError> {

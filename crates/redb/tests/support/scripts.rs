@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nimbus_redb::Tuning;
+use nimbus_redb::format::Layout;
 
 use super::workload::tuning;
 
@@ -20,9 +21,14 @@ pub enum Step {
     Kill,
     /// The file is closed, and the next process opens it.
     Close,
+    /// From here on every cut is tried; without this one, from the beginning.
+    Begin,
+    /// The process ends because the sync of the commit before, which was its last, has failed and what it was for is lost, though
+    /// the next process still reads it. So it is with the sync of the first opening; the second succeeds.
+    Lose,
 }
 
-use Step::{Close, Commit, Kill, SetLen, Write};
+use Step::{Begin, Close, Commit, Kill, Lose, SetLen, Write};
 
 fn pages(list: &[(u32, u8)]) -> Pages {
     list.iter().copied().collect()
@@ -194,6 +200,103 @@ fn cut_off_and_back() -> Vec<Step> {
     ]
 }
 
+/// Commits of one block each until the ring of a small file begins anew, and beyond. Every one leaves a page that stays, so that each
+/// record that is given up has an entry to carry or to bring home. Begins `before` commits before the place where the ring
+/// of so many groups does; there the file gets one group more.
+fn around_the_ring(groups: u8, before: u8) -> Vec<Step> {
+    let usable = 30 + 4 * groups;
+    let first_of_last = 128 * (u32::from(groups) - 1);
+    let mut held = Pages::new();
+    let mut steps = vec![SetLen(first_of_last + 100)];
+    let commit = |steps: &mut Vec<Step>, held: &mut Pages, number: u8| {
+        for (&page, &value) in &*held {
+            // One of two free pages, in turn; those that stay are written once.
+            if value == number {
+                steps.push(Write(page, value));
+            }
+        }
+        steps.push(Commit(held.clone()));
+    };
+    for number in 1..=usable + 6 {
+        let free = first_of_last + 1 + u32::from(number % 2);
+        held.remove(&(first_of_last + 1 + u32::from((number + 1) % 2)));
+        held.insert(free, number);
+        let stays = [10, first_of_last + 10][usize::from(number % 4) / 2] + u32::from(number);
+        if number % 2 == 0 {
+            held.insert(stays, number);
+        }
+        if number + before == usable {
+            steps.push(Begin);
+        }
+        if number == usable {
+            // With this one, which begins the ring anew.
+            steps.push(SetLen(first_of_last + 140));
+            held.insert(first_of_last + 130, number);
+        }
+        commit(&mut steps, &mut held, number);
+    }
+    steps.extend([Close, Close]);
+    for number in [usable + 7, usable + 8] {
+        held.insert(first_of_last + 60 + u32::from(number), number);
+        commit(&mut steps, &mut held, number);
+    }
+    steps
+}
+
+/// A record of two blocks that lies where the ring of a small file ends, when the file grows.
+fn long_record_at_the_end_of_the_part() -> Vec<Step> {
+    let mut held = pages(&[(1, 1)]);
+    let mut steps = vec![SetLen(128), Write(1, 1), Commit(held.clone())];
+    for number in 2..33 {
+        let free = 2 + u32::from(number % 2);
+        held.remove(&(2 + u32::from((number + 1) % 2)));
+        held.insert(free, number);
+        steps.extend([Write(free, number), Commit(held.clone())]);
+    }
+    // Free pages, which nobody looks at again, but the list has 110.
+    steps.push(Begin);
+    steps.extend((5..115).map(|page| Write(page, 33)));
+    held.insert(60, 33);
+    steps.push(Commit(held.clone()));
+    held.insert(300, 34);
+    steps.extend([SetLen(400), Write(300, 34), Commit(held.clone())]);
+    held.insert(301, 35);
+    steps.extend([Write(301, 35), Commit(held.clone()), Close]);
+    held.insert(302, 36);
+    steps.extend([Write(302, 36), Commit(held)]);
+    steps
+}
+
+/// A commit whose sync fails, after which the disk still gives what it does not hold; the next processes go on from it.
+fn lost_sync() -> Vec<Step> {
+    vec![
+        SetLen(100),
+        Write(1, 1),
+        Commit(pages(&[(1, 1)])),
+        SetLen(300),
+        Write(2, 2),
+        Write(200, 2),
+        Commit(pages(&[(2, 2), (200, 2)])),
+        Lose,
+        Write(1, 3),
+        Commit(pages(&[(1, 3), (2, 2), (200, 2)])),
+        Write(3, 4),
+        Commit(pages(&[(1, 3), (3, 4), (200, 2)])),
+        Close,
+        Lose,
+        Write(2, 5),
+        Commit(pages(&[(2, 5), (200, 2)])),
+    ]
+}
+
+/// A ring of so many blocks.
+fn ring_of(blocks: u32, tuning: Tuning) -> Tuning {
+    Tuning {
+        layout: Layout::new(blocks).expect("allowed"),
+        ..tuning
+    }
+}
+
 pub fn all_scripts() -> Vec<(&'static str, Vec<Step>, Tuning)> {
     let few = Tuning {
         entries_away: 1,
@@ -220,6 +323,23 @@ pub fn all_scripts() -> Vec<(&'static str, Vec<Step>, Tuning)> {
         ("given up", written_long_ago(26), tuning(64, 16)),
         ("given up, one entry away", written_long_ago(9), few),
         ("closed long after", written_long_ago(9), many),
+        ("around the ring", around_the_ring(1, 3), ring_of(40, tuning(64, 16))),
+        (
+            "around the ring of three groups",
+            around_the_ring(3, 1),
+            ring_of(48, tuning(64, 16)),
+        ),
+        (
+            "around the ring, few entries away",
+            around_the_ring(1, 2),
+            ring_of(40, few),
+        ),
+        (
+            "a long record at the end of the part",
+            long_record_at_the_end_of_the_part(),
+            ring_of(48, tuning(64, 16)),
+        ),
+        ("lost sync", lost_sync(), tuning(64, 16)),
     ]
 }
 
