@@ -69,10 +69,11 @@ export type { Findings, VerifyOptions, WorkOptions } from './native/work.js'
 export { callable, library, optionOf, type PoolAnswer, type TableDefinition } from './native/library.js'
 export {
   compileArrays,
+  compileNamed,
   compileObjects,
   compilePlucked,
   type RowCode,
   type RowFactory,
   type RowSink,
 } from './native/rows.js'
-export { counters, exactCounters, leave, slab } from './native/slab.js'
+export { counters, exactCounters, leave, leftStatement, slab } from './native/slab.js'

@@ -88,6 +88,19 @@ test('every value comes back as it went in, through every method, by itself and 
   database.close()
 })
 
+test('rows have the names of their own columns, whichever statements were asked before', () => {
+  const database = new Database(':memory:')
+  for (const names of [['a', 'bc'], ['ab', 'c'], ['abc'], ['[["abc"]]'], [''], ['a', ''], ['', 'a']]) {
+    const list = names.map((column, index) => `${index} AS "${column.replaceAll('"', '""')}"`).join(', ')
+    const row = Object.fromEntries(names.map((column, index) => [column, index]))
+    expect(database.prepare(`SELECT ${list}`).get()).toEqual(row)
+    expect(database.prepare(`SELECT ${list}`).all()).toEqual([row])
+  }
+  expect(database.prepare('SELECT 1 AS a, 2 AS a').get()).toEqual({ a: 2 })
+  expect(database.pragma('foreign_keys = ON')).toEqual([])
+  database.close()
+})
+
 test('invalid UTF-8 in the file becomes U+FFFD, as in a TextDecoder', () => {
   const database = new Database(':memory:')
   for (const bytes of [[0xff], [0xc3], [0xe2, 0x82], [0x61, 0xf0, 0x9f, 0x98, 0x62], [0xed, 0xa0, 0x80]]) {

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { Database } from '../../src/index.js'
-import { leave, library } from '../../src/native.js'
+import { leave, leftStatement, library } from '../../src/native.js'
 
 const MOST_VALUES = 64
 
@@ -105,9 +105,8 @@ test('a short text that is kept does not keep the long ones of its row', () => {
 
 test('no text of a call stays bound after it: it lies in memory that the call gives back', () => {
   const database = library.open(':memory:', 0, 0)
-  const prepared = library.prepare(database, 'SELECT ?, ?', true)
-  if (typeof prepared === 'number') throw new Error('not prepared')
-  const [statement] = prepared
+  expect(library.prepare(database, 'SELECT ?, ?', true)).toBe('\0\0')
+  const { handle: statement } = leftStatement()
   expect(leave(statement, ['text', 2])).toBe(false)
   library.run('text', 2)
   expect(library.expandedSql(statement)).toBe('SELECT NULL, NULL')

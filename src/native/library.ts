@@ -26,13 +26,18 @@ interface LibraryFunctions {
   fileBytes(database: number, schema: string): Buffer
   loadExtension(database: number, path: string, entryPoint?: string): void
   rekey(database: number, key: Uint8Array): void
-  /** 0: no statement; 1: more than one; else handle, read-only (0 or 1), columns, and each parameter's name. */
-  prepare(database: number, sql: string, isPersistent: boolean): 0 | 1 | [number, number, number, ...(string | null)[]]
+  /**
+   * 0: no statement; 1: more than one; else the names of the parameters, each with a NUL at its end and nothing before it if there is none.
+   * What else the statement is: `leftStatement`.
+   */
+  prepare(database: number, sql: string, isPersistent: boolean): 0 | 1 | string
   /** Finalizes the statement some time after `holder` was collected. */
   watch(statement: number, holder: object): void
   finalize(statement: number): void
   configure(statement: number, safeIntegers: boolean, pluck: boolean): void
   columns(statement: number): (string | null)[]
+  /** Of the columns, each with a NUL at its end. */
+  names(statement: number): string
   expandedSql(statement: number): string
   bind(statement: number, ...values: unknown[]): void
   clear(statement: number): void

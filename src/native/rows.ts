@@ -37,8 +37,24 @@ export function compileObjects(paths: readonly (readonly string[])[]): RowCode {
   return code
 }
 
+/** The same for rows whose properties are columns: `names` is what `library.names` says of them. */
+export function compileNamed(names: string): RowCode {
+  const known = named.get(names)
+  if (known !== undefined) return known
+  const code = compileObjects(
+    names
+      .split('\0')
+      .slice(0, -1)
+      .map((name) => [name]),
+  )
+  if (named.size === MOST_COMPILED) named.clear()
+  named.set(names, code)
+  return code
+}
+
 /** By their names: to compile one takes longer than most statements, and a program opens the same files and asks the same of them. */
 const compiled = new Map<string, RowCode>()
+const named = new Map<string, RowCode>()
 const MOST_COMPILED = 1000
 
 /** The same for rows that are arrays. */

@@ -63,6 +63,13 @@ export function leave(statement: number, values: readonly unknown[]): boolean {
   return areNumbers
 }
 
+/** What `library.prepare` says of a statement beside its return value. */
+export const leftStatement = (): { handle: number; columns: number; isReadOnly: boolean } => ({
+  handle: call[0] ?? -1,
+  columns: call[1] ?? 0,
+  isReadOnly: kinds[0] === 1,
+})
+
 /** What native code returns for a row that it left here: null, or a string of all its texts. */
 export const isLeft = (row: unknown): row is string | null => row === null || typeof row === 'string'
 

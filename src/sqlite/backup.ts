@@ -14,7 +14,7 @@ import {
   targetExists,
 } from '../encryption/protect.js'
 import { existsAtOnce } from '../manifest/file.js'
-import { counters, library, optionOf } from '../native.js'
+import { counters, leftStatement, library, optionOf } from '../native.js'
 import { assertFree, assertIdle, assertOpen, type Connection, whileBusy } from './connection.js'
 import { attachedOption, optionsOf } from './options.js'
 import { SqliteError } from './sqlite-error.js'
@@ -178,9 +178,8 @@ function bytesOfFile(connection: Connection, schema: string): Buffer | undefined
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
 
 function firstColumn(connection: Connection, sql: string): unknown {
-  const prepared = library.prepare(connection.handle, sql, false)
-  if (typeof prepared === 'number') return undefined
-  const [statement] = prepared
+  if (typeof library.prepare(connection.handle, sql, false) === 'number') return undefined
+  const { handle: statement } = leftStatement()
   try {
     const owner = { changed: () => [() => undefined, () => undefined] satisfies [() => undefined, () => undefined] }
     const values: unknown[] = []

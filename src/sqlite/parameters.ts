@@ -9,14 +9,18 @@ export interface Parameters {
   readonly anonymous: readonly number[]
 }
 
-export function parametersOf(names: readonly (string | null)[]): Parameters {
+/** From their names, as `library.prepare` has them: each with a NUL at its end, and nothing before it if there is none. */
+export function parametersOf(names: string): Parameters {
   const named: [string, number][] = []
   const anonymous: number[] = []
-  for (const [place, name] of names.entries()) {
-    if (name === null) anonymous.push(place)
-    else named.push([name.slice(1), place])
+  let count = 0
+  for (let from = 0; from < names.length; count += 1) {
+    const end = names.indexOf('\0', from)
+    if (end === from) anonymous.push(count)
+    else named.push([names.slice(from + 1, end), count])
+    from = end + 1
   }
-  return { count: names.length, named, anonymous }
+  return { count, named, anonymous }
 }
 
 /**

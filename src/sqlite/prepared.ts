@@ -1,9 +1,11 @@
 /** The native side of a prepared statement, and the calls that run it. */
 import {
   compileArrays,
+  compileNamed,
   compileObjects,
   compilePlucked,
   leave,
+  leftStatement,
   library,
   type RowCode,
   type RowFactory,
@@ -47,14 +49,14 @@ export class PreparedStatement {
     assertOpen(connection)
     assertIdle(connection)
     if (isPragma) assertNoIteratorsUnlessUnsafe(connection)
-    const prepared = whileBusy(connection, () => library.prepare(connection.handle, source, !isPragma))
-    if (prepared === 0) throw new RangeError('The supplied SQL string contains no statements')
-    if (prepared === 1) throw new RangeError('The supplied SQL string contains more than one statement')
-    const [handle, isReadOnly, columns, ...names] = prepared
+    const names = whileBusy(connection, () => library.prepare(connection.handle, source, !isPragma))
+    if (names === 0) throw new RangeError('The supplied SQL string contains no statements')
+    if (names === 1) throw new RangeError('The supplied SQL string contains more than one statement')
+    const { handle, columns, isReadOnly } = leftStatement()
     this.connection = connection
     this.handle = handle
     this.source = source
-    this.isReadOnly = isReadOnly === 1
+    this.isReadOnly = isReadOnly
     this.returnsData = columns > 0 || isPragma
     this.parameters = parametersOf(names)
     this.safeIntegers = connection.safeIntegers
@@ -143,7 +145,7 @@ export class PreparedStatement {
       case 'expand':
         return compileObjects(this.columns().map(({ table, name }) => [table ?? '$', name]))
       case 'flat':
-        return compileObjects(this.columns().map(({ name }) => [name]))
+        return compileNamed(library.names(this.handle))
     }
   }
 }

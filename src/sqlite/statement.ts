@@ -34,12 +34,11 @@ export class Statement<R = unknown> {
     }
     this.#prepared = prepared
     library.watch(prepared.handle, this)
-    Object.defineProperties(this, {
-      reader: { value: prepared.returnsData, enumerable: true },
-      readonly: { value: prepared.isReadOnly, enumerable: true },
-      source: { value: prepared.source, enumerable: true },
-      database: { value: database, enumerable: true },
-    })
+    // One by one, which takes half as long as all at once.
+    Object.defineProperty(this, 'reader', { value: prepared.returnsData, enumerable: true })
+    Object.defineProperty(this, 'readonly', { value: prepared.isReadOnly, enumerable: true })
+    Object.defineProperty(this, 'source', { value: prepared.source, enumerable: true })
+    Object.defineProperty(this, 'database', { value: database, enumerable: true })
   }
 
   /** Whether it returns rows. */

@@ -13,13 +13,15 @@ use crate::options::{Encryption, Profile};
 
 /// Bytes of a key as SQLCipher takes it in text: `x'<64 hex digits>'`.
 const RAW_TEXT_BYTES: usize = 67;
+/// As SQLCipher tells it ("PRAGMA `cipher_page_size`").
+const PAGE_BYTES: &str = "4096";
 
 /// Keys the connection: 64 hex digits of key and 32 of salt, so that key and file belong together and a file whose
 /// first bytes were wiped still opens.
 pub(crate) fn apply_key(connection: &rusqlite::Connection, encryption: &Encryption) -> rusqlite::Result<()> {
     let _settled = defaults::settled();
     encryption.key.expose_hex_with_salt(|text| key(connection, text))?;
-    connection.execute_batch(page_format(encryption.profile))
+    set_page_format(connection, encryption.profile)
 }
 
 /// Keys the connection with 64 hex digits; the salt is what the file begins with.
@@ -32,19 +34,27 @@ pub(crate) fn apply_raw_key(
     raw_text(raw, |text| key(connection, text))?;
     // With the text kept, files that are attached get the key without this file's salt, and so their own.
     connection.execute_batch("PRAGMA cipher_store_pass = ON")?;
-    connection.execute_batch(page_format(profile))
+    set_page_format(connection, profile)
 }
 
-/// Every parameter of the pages, so that no process-wide default of SQLCipher matters. The first sets their size, HMAC-SHA512 and whether
-/// it is there, and PBKDF2-HMAC-SHA512 with its iterations ("PRAGMA `cipher_compatibility`"). Each costs microseconds: a change of
-/// the size alone, even to what it was, has a buffer of a page wiped and another cleared.
-const fn page_format(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Sqlcipher4 => "PRAGMA cipher_compatibility = 4; PRAGMA cipher_plaintext_header_size = 0;",
-        Profile::Sqlcipher4Sha256 => {
-            "PRAGMA cipher_compatibility = 4; PRAGMA cipher_plaintext_header_size = 0; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;"
-        }
+/// Sets every parameter of the pages, so that no process-wide default of SQLCipher matters. "PRAGMA `cipher_compatibility`" would set them at
+/// once, but also their size anew, for which a buffer of a page is wiped and another cleared: a twentieth of opening a file. So that
+/// is set only if it is another. HMAC-SHA512 comes first, for SQLite keeps the larger reserve of 80 bytes (see `Profile`).
+fn set_page_format(connection: &rusqlite::Connection, profile: Profile) -> rusqlite::Result<()> {
+    let page_bytes: String = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    if page_bytes != PAGE_BYTES {
+        connection.execute_batch(&format!("PRAGMA cipher_page_size = {PAGE_BYTES}"))?;
     }
+    connection.execute_batch(match profile {
+        Profile::Sqlcipher4 => {
+            "PRAGMA cipher_hmac_algorithm = HMAC_SHA512; PRAGMA cipher_kdf_algorithm = PBKDF2_HMAC_SHA512; \
+             PRAGMA cipher_use_hmac = ON; PRAGMA cipher_plaintext_header_size = 0;"
+        }
+        Profile::Sqlcipher4Sha256 => {
+            "PRAGMA cipher_hmac_algorithm = HMAC_SHA512; PRAGMA cipher_kdf_algorithm = PBKDF2_HMAC_SHA512; \
+             PRAGMA cipher_use_hmac = ON; PRAGMA cipher_plaintext_header_size = 0; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;"
+        }
+    })
 }
 
 pub(crate) fn key(connection: &rusqlite::Connection, text: &[u8]) -> rusqlite::Result<()> {

@@ -50,6 +50,7 @@ const FUNCTIONS: &[(&std::ffi::CStr, Callback)] = &[
     (c"finalize", statement::finalize),
     (c"configure", statement::configure),
     (c"columns", statement::columns),
+    (c"names", statement::names),
     (c"expandedSql", statement::expanded_sql),
     (c"bind", statement::bind),
     (c"clear", statement::clear),

@@ -29,9 +29,10 @@ pub(super) struct Slab {
     pub(super) row_id: f64,
     /// The last row id, exactly.
     pub(super) exact_row_id: i64,
-    /// The handle of the statement that is called.
+    /// The handle of the statement that is called, or of the one that was prepared.
     pub(super) statement: i32,
-    /// Values for its parameters. Negative: its complement, and what is no number is an argument of the call; `ALL_ARE_ARGUMENTS`.
+    /// Values for its parameters. Negative: its complement, and what is no number is an argument of the call; `ALL_ARE_ARGUMENTS`. Of a
+    /// statement that was prepared, its columns.
     count: i32,
     /// Each a float64, or an int32 in its first four bytes.
     values: [u64; MOST_VALUES],
@@ -52,6 +53,19 @@ const NULL: i32 = -3;
 
 /// In the place of a value that has none: what lay on the stack is not to cross.
 const NOTHING: u64 = 0;
+
+/// What is to be known of a statement that was prepared.
+///
+/// # Safety
+/// `slab` is JavaScript's memory, which it reads before it calls again.
+pub(super) unsafe fn leave_prepared(slab: *mut Slab, handle: i32, columns: c_int, is_read_only: c_int) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        (*slab).statement = handle;
+        (*slab).count = columns;
+        (*slab).kinds[0] = is_read_only;
+    }
+}
 
 /// Binds the values of a call, of which argument `first` stands for the first parameter. Whether bindings are to be cleared
 /// before the arena goes: numbers stay, since every call binds every parameter.

@@ -12,8 +12,8 @@ use super::slab::{self, Slab};
 use super::state::Statement;
 use super::value::{self, Arena, ArenaSpace, NOT_BINDABLE};
 
-/// `(database, sql, isPersistent)`: `[handle, isReadOnly, parameters, ...names of parameters or null]`, or the number 0 for
-/// an empty statement and 1 for more than one.
+/// `(database, sql, isPersistent)`: the names of the parameters, and the slab says what else the statement is; or the number 0 for an
+/// empty statement and 1 for more than one. To make an array of it all would be a tenth of preparing.
 pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node-API calls this with its arguments; the statement is finalized with its handle or its database.
     unsafe {
@@ -22,6 +22,10 @@ pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_call
             else {
                 return arguments.state().misuse();
             };
+            let slab = arguments.state().slab;
+            if slab.is_null() {
+                return arguments.state().misuse();
+            }
             let running = match Running::begin(database) {
                 Ok(running) => running,
                 Err(error) => return arguments.state().throw(&error),
@@ -67,30 +71,36 @@ pub(super) unsafe extern "C" fn prepare(env: sys::napi_env, info: sys::napi_call
                 arguments.state().finalize(handle);
                 return running.end(arguments, ffi::SQLITE_OK);
             }
-            describe(env, raw, handle, parameters)
+            slab::leave_prepared(
+                slab,
+                handle,
+                ffi::sqlite3_column_count(raw),
+                ffi::sqlite3_stmt_readonly(raw),
+            );
+            parameter_names(env, raw, parameters)
         })
     }
 }
 
-unsafe fn describe(env: sys::napi_env, raw: *mut ffi::sqlite3_stmt, handle: i32, parameters: c_int) -> sys::napi_value {
-    // SAFETY: `raw` is prepared and `env` current.
-    unsafe {
-        let mut array = ptr::null_mut();
-        sys::napi_create_array(env, &raw mut array);
-        let mut push = {
-            let mut index = 0;
-            move |value| {
-                sys::napi_set_element(env, array, index, value);
-                index += 1;
-            }
-        };
-        push(value::integer(env, i64::from(handle), false));
-        push(value::integer(env, i64::from(ffi::sqlite3_stmt_readonly(raw)), false));
-        push(value::integer(env, i64::from(ffi::sqlite3_column_count(raw)), false));
-        for index in 1..=parameters {
-            push(name(env, ffi::sqlite3_bind_parameter_name(raw, index)));
-        }
-        array
+/// The names of the parameters in one string, each with a NUL at its end and nothing before it if there is none.
+unsafe fn parameter_names(env: sys::napi_env, raw: *mut ffi::sqlite3_stmt, count: c_int) -> sys::napi_value {
+    let mut names = Vec::new();
+    for index in 1..=count {
+        // SAFETY: `raw` is prepared; SQLite's names end with a NUL.
+        unsafe { push_name(&mut names, ffi::sqlite3_bind_parameter_name(raw, index)) };
+    }
+    // SAFETY: `env` is current.
+    unsafe { value::text(env, &names) }
+}
+
+/// # Safety
+/// `name` is null, or a string that ends with a NUL.
+unsafe fn push_name(names: &mut Vec<u8>, name: *const c_char) {
+    if name.is_null() {
+        names.push(0);
+    } else {
+        // SAFETY: the caller's contract.
+        names.extend_from_slice(unsafe { CStr::from_ptr(name) }.to_bytes_with_nul());
     }
 }
 
@@ -198,6 +208,24 @@ pub(super) unsafe extern "C" fn columns(env: sys::napi_env, info: sys::napi_call
                 }
             }
             array
+        })
+    }
+}
+
+/// `(statement)`: the names of its columns in one string, each with a NUL at its end, which no name has inside.
+pub(super) unsafe extern "C" fn names(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node-API calls this with its arguments; a found statement is prepared, and its names end with a NUL.
+    unsafe {
+        call(env, info, |arguments| {
+            let Some(statement) = arguments.state().statements.get(arguments.integer(0)) else {
+                return arguments.state().misuse();
+            };
+            let raw = (*statement).raw;
+            let mut names = Vec::new();
+            for column in 0..ffi::sqlite3_column_count(raw) {
+                push_name(&mut names, ffi::sqlite3_column_name(raw, column));
+            }
+            value::text(env, &names)
         })
     }
 }
