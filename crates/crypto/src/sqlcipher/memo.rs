@@ -52,6 +52,14 @@ impl Memo {
         known.is_some_and(|known| constant_time::equal(known, tag))
     }
 
+    /// Whether something is remembered of the page `number`, or of one that shares its place.
+    pub(super) fn has(&self, number: [u8; 4]) -> bool {
+        let (piece, entry) = place(number);
+        let pieces = self.pieces();
+        let known = pieces.get(piece).and_then(|piece| piece.0.get(entry));
+        known.is_some_and(|known| *known != Tag::default())
+    }
+
     /// The page `number` with this tag has its MAC.
     pub(super) fn remember(&self, number: [u8; 4], tag: Tag) {
         let (piece, entry) = place(number);
