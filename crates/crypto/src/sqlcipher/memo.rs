@@ -128,8 +128,14 @@ fn take_place() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// For tests that fill memos: one of them counts the pieces of the process.
+    pub(in crate::sqlcipher) fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn number(page: usize) -> [u8; 4] {
         u32::try_from(page).expect("a page number").to_le_bytes()
@@ -138,6 +144,7 @@ mod tests {
     /// One test: the bound is the process's.
     #[test]
     fn however_many_pages_are_remembered_the_memory_is_bounded_and_the_last_ones_are_known() {
+        let _alone = alone();
         let Some(memo) = Memo::fresh() else { return };
         let pages = FILE_PIECES * PIECE_PAGES;
         for page in 0..3 * pages {
