@@ -13,7 +13,7 @@ mod page;
 mod shared_mac;
 mod slots;
 
-pub use ahead::PagesAhead;
+pub use ahead::{Elsewhere, PagesAhead};
 pub use cipher::CipherLength;
 pub use file_pages::FilePages;
 pub use mac::{HashAlgorithm, PageMac, pbkdf2};

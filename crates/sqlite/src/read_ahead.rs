@@ -1,43 +1,56 @@
 //! The next pages of an encrypted file for a reader that takes one after the other: read with one call of the system, and
-//! authenticated several at once ([`PagesAhead`]).
+//! authenticated several at once ([`PagesAhead`]), those of a long run on another thread while the reader is with the ones before.
 //!
 //! SQLCipher asks for one page at a time, and has it authenticated right after it was read, on the same thread. So what was read here
-//! is left for that thread's next page that is not known to be authentic ([`take`]). It is a hint: the page that SQLCipher has
-//! is authenticated as it lies in SQLCipher's memory, whatever is here.
+//! is left for that thread's next page ([`take`]). It is a hint: the page that SQLCipher has is authenticated as it lies in SQLCipher's
+//! memory, whatever is here.
 //!
 //! A window that was not used costs as much as a few pages do. Each that was not makes the next reader show twice as
 //! many pages in a row before there is another one, up to [`MOST_IN_A_ROW`]; one that was used makes it the [`FEWEST_IN_A_ROW`] again.
+//! From the second one on there is always one more, which is passed on: it is the other thread's work that is in vain at the end of a run.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::num::NonZero;
+use std::sync::{Arc, LazyLock, Weak};
+use std::thread;
 
-use nimbus_crypto::sqlcipher::PagesAhead;
+use nimbus_crypto::sqlcipher::{Elsewhere, PagesAhead};
+use nimbus_threads::pool;
 
 const PAGE_BYTES: usize = 4096;
-/// Of the first window of a reader and of the others: what the lanes take once, and twice.
+/// Of the first window of a reader and of the others: what the lanes take once, and as often as makes up for waking a thread.
 const FIRST_WINDOW_PAGES: u64 = 8;
 const WINDOW_PAGES: u64 = 16;
 /// How many pages a reader must have taken in a row.
 const FEWEST_IN_A_ROW: u32 = 2;
 const MOST_IN_A_ROW: u32 = 64;
 
+/// Where windows are passed to, if there is another processor.
+static ELSEWHERE: LazyLock<Option<Elsewhere>> = LazyLock::new(|| {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    (processors > 1).then_some(|authenticate| pool::AHEAD.run(authenticate))
+});
+
 thread_local! {
-    static AHEAD: RefCell<Option<PagesAhead>> = const { RefCell::new(None) };
+    static AHEAD: RefCell<Option<Weak<PagesAhead>>> = const { RefCell::new(None) };
 }
 
 /// What was last read ahead on this thread, once.
-pub(crate) fn take() -> Option<PagesAhead> {
+pub(crate) fn take() -> Option<Weak<PagesAhead>> {
     AHEAD.take()
 }
 
 /// The reader of one file.
 pub(crate) struct ReadAhead {
     window: Option<Window>,
+    /// The one after it, which nobody has looked at yet.
+    following: Option<Window>,
     /// The page after the one that was read last, from 0 as its place in the file.
     next: u64,
     in_a_row: u32,
     wanted_in_a_row: u32,
-    bytes: Arc<Vec<u8>>,
+    /// The memory of a window that is over.
+    spare: Vec<u8>,
 }
 
 /// The pages from `first` up to, without it, `end`.
@@ -45,16 +58,20 @@ struct Window {
     first: u64,
     end: u64,
     used: u64,
+    /// Whether it is not the first of a run.
+    goes_on: bool,
+    pages: Arc<PagesAhead>,
 }
 
 impl Default for ReadAhead {
     fn default() -> Self {
         Self {
             window: None,
+            following: None,
             next: 0,
             in_a_row: 0,
             wanted_in_a_row: FEWEST_IN_A_ROW,
-            bytes: Arc::default(),
+            spare: Vec::new(),
         }
     }
 }
@@ -84,17 +101,22 @@ impl ReadAhead {
         self.next = page + 1;
         if !self.window.as_ref().is_some_and(|window| window.has(page)) {
             self.in_a_row = if follows { self.in_a_row.saturating_add(1) } else { 0 };
-            let pages = self.pages_to_read(page)?;
-            let pages = pages.min((size()? / page_bytes).saturating_sub(page));
-            if pages < 2 {
-                return None;
-            }
-            self.read(page, pages, fill)?;
+            self.go_on_to(page, size, fill)?;
+        } else if let Some(elsewhere) = *ELSEWHERE
+            && let Some(Window {
+                end,
+                used: 1,
+                goes_on: true,
+                ..
+            }) = self.window
+        {
+            // Not along with a window that the reader is to authenticate itself: it is told of one at a time.
+            self.following = self.read(end, WINDOW_PAGES, true, Some(elsewhere), size, fill);
         }
         let window = self.window.as_mut()?;
         window.used += 1;
         let place = usize::try_from(page - window.first).ok()? * PAGE_BYTES;
-        self.bytes.get(place..place + PAGE_BYTES)
+        window.pages.bytes().get(place..place + PAGE_BYTES)
     }
 
     /// Nothing that was read may be given out any more.
@@ -104,51 +126,72 @@ impl ReadAhead {
         self.next = 0;
     }
 
-    /// How many pages from `page` on are to be read at once, if more than this one.
-    fn pages_to_read(&mut self, page: u64) -> Option<u64> {
-        if let Some(window) = &self.window
-            && window.end == page
-            && window.is_used()
-        {
-            return Some(WINDOW_PAGES);
-        }
-        (self.in_a_row >= self.wanted_in_a_row).then_some(FIRST_WINDOW_PAGES)
-    }
-
-    fn read(&mut self, first: u64, pages: u64, fill: impl FnOnce(u64, &mut [u8]) -> bool) -> Option<()> {
-        self.judge();
-        // What nobody took lies in the way.
-        AHEAD.set(None);
-        let bytes = usize::try_from(pages).ok()? * PAGE_BYTES;
-        if Arc::get_mut(&mut self.bytes).is_none() {
-            self.bytes = Arc::default();
-        }
-        let buffer = Arc::get_mut(&mut self.bytes)?;
-        buffer.resize(bytes, 0);
-        if !fill(first * PAGE_BYTES as u64, buffer) {
+    /// Makes `page` the first of a window, if it is to be in one.
+    fn go_on_to(
+        &mut self,
+        page: u64,
+        size: impl FnOnce() -> Option<u64>,
+        fill: impl FnOnce(u64, &mut [u8]) -> bool,
+    ) -> Option<()> {
+        let ends_here = |window: &Window| window.end == page && window.is_used();
+        let goes_on = self.window.as_ref().is_some_and(ends_here);
+        if !goes_on && self.in_a_row < self.wanted_in_a_row {
             return None;
         }
-        self.window = Some(Window {
+        let following = self.following.take().filter(|_| goes_on);
+        self.judge();
+        let pages = if goes_on { WINDOW_PAGES } else { FIRST_WINDOW_PAGES };
+        let window = following.or_else(|| self.read(page, pages, goes_on, None, size, fill))?;
+        self.window = Some(window);
+        Some(())
+    }
+
+    /// At most `pages` from `first` on, if there are some.
+    fn read(
+        &mut self,
+        first: u64,
+        pages: u64,
+        goes_on: bool,
+        elsewhere: Option<Elsewhere>,
+        size: impl FnOnce() -> Option<u64>,
+        fill: impl FnOnce(u64, &mut [u8]) -> bool,
+    ) -> Option<Window> {
+        // What nobody took lies in the way.
+        AHEAD.set(None);
+        let pages = pages.min((size()? / PAGE_BYTES as u64).saturating_sub(first));
+        if pages < 2 {
+            return None;
+        }
+        let number = u32::try_from(first + 1).ok()?;
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(usize::try_from(pages).ok()? * PAGE_BYTES, 0);
+        if !fill(first * PAGE_BYTES as u64, &mut bytes) {
+            self.spare = bytes;
+            return None;
+        }
+        let pages_ahead = Arc::new(PagesAhead::new(number, PAGE_BYTES, bytes, elsewhere));
+        AHEAD.set(Some(Arc::downgrade(&pages_ahead)));
+        Some(Window {
             first,
             end: first + pages,
             used: 0,
-        });
-        AHEAD.set(Some(PagesAhead {
-            first: u32::try_from(first + 1).ok()?,
-            page_bytes: PAGE_BYTES,
-            bytes: Arc::clone(&self.bytes),
-        }));
-        Some(())
+            goes_on,
+            pages: pages_ahead,
+        })
     }
 
     /// Ends a window, and learns from how much of it was used.
     fn judge(&mut self) {
+        self.following = None;
         if let Some(window) = self.window.take() {
             self.wanted_in_a_row = if window.is_used() {
                 FEWEST_IN_A_ROW
             } else {
                 (2 * self.wanted_in_a_row).min(MOST_IN_A_ROW)
             };
+            if let Ok(pages) = Arc::try_unwrap(window.pages) {
+                self.spare = pages.into_bytes();
+            }
         }
     }
 }
@@ -241,6 +284,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_that_ends_had_read_in_vain_is_no_more_than_two_windows() {
+        let file = File::of(100_000);
+        for length in 1..200 {
+            let mut ahead = ReadAhead::default();
+            let read_before = file.read.get();
+            let found = (1..=length).filter(|&page| file.asked(&mut ahead, page)).count() as u64;
+            ahead.forget();
+            let in_vain = file.read.get() - read_before - found;
+            assert!(in_vain < 2 * WINDOW_PAGES, "{in_vain} for {length}");
+        }
+    }
+
+    #[test]
     fn what_was_read_before_something_may_have_changed_is_not_given_out() {
         let (file, mut ahead) = (File::of(300), ReadAhead::default());
         let mut found = 0;
@@ -285,9 +341,12 @@ mod tests {
         let (file, mut ahead) = (File::of(100), ReadAhead::default());
         let found = (1..100).find(|&page| file.asked(&mut ahead, page));
         assert!(found.is_some());
-        let left = take().expect("a window was read");
-        assert_eq!(left.bytes.len() as u64, FIRST_WINDOW_PAGES * PAGE_BYTES as u64);
-        assert_eq!(left.bytes[..PAGE_BYTES], file.content(u64::from(left.first) - 1));
+        let left = take().and_then(|left| left.upgrade()).expect("a window was read");
+        assert_eq!(left.bytes().len() as u64, FIRST_WINDOW_PAGES * PAGE_BYTES as u64);
+        assert_eq!(
+            Some(&left.bytes()[..PAGE_BYTES]),
+            found.map(|page| file.content(page)).as_deref()
+        );
         assert!(take().is_none());
     }
 }

@@ -15,6 +15,8 @@ const IDLE: Duration = Duration::from_secs(10);
 pub static WRITERS: Pool = Pool::new("nimbus-writer", 16);
 /// Queries: mostly computing.
 pub static READERS: Pool = Pool::new("nimbus-reader", 4);
+/// What a reader will need next, authenticated while it reads: short, and nobody waits for it.
+pub static AHEAD: Pool = Pool::new("nimbus-ahead", 2);
 /// Long work on whole files: copies, checks, new keys.
 pub static ADMIN: Pool = Pool::new("nimbus-admin", 4);
 

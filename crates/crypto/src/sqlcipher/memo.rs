@@ -52,6 +52,14 @@ impl Memo {
         known.is_some_and(|known| constant_time::equal(known, tag))
     }
 
+    /// Whether something is remembered of the page `number`, or of one that shares its place.
+    pub(super) fn has(&self, number: [u8; 4]) -> bool {
+        let (piece, entry) = place(number);
+        let pieces = self.pieces();
+        let known = pieces.get(piece).and_then(|piece| piece.0.get(entry));
+        known.is_some_and(|known| *known != Tag::default())
+    }
+
     /// The page `number` with this tag has its MAC.
     pub(super) fn remember(&self, number: [u8; 4], tag: Tag) {
         let (piece, entry) = place(number);
@@ -120,8 +128,14 @@ fn take_place() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// For tests that fill memos: one of them counts the pieces of the process.
+    pub(in crate::sqlcipher) fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn number(page: usize) -> [u8; 4] {
         u32::try_from(page).expect("a page number").to_le_bytes()
@@ -130,6 +144,7 @@ mod tests {
     /// One test: the bound is the process's.
     #[test]
     fn however_many_pages_are_remembered_the_memory_is_bounded_and_the_last_ones_are_known() {
+        let _alone = alone();
         let Some(memo) = Memo::fresh() else { return };
         let pages = FILE_PIECES * PIECE_PAGES;
         for page in 0..3 * pages {

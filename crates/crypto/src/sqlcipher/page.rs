@@ -1,9 +1,9 @@
 //! The state of one SQLCipher connection's provider: its expanded keys.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::BLOCK_BYTES;
-use super::ahead::PagesAhead;
+use super::ahead::{PagesAhead, Windows};
 use super::cipher::{CipherKey, CipherLength};
 use super::mac::{HashAlgorithm, PageMac};
 use super::shared_mac::SharedMac;
@@ -18,6 +18,7 @@ use crate::{KEY_BYTES, LockedBox};
 pub struct PageCrypto {
     ciphers: TwoSlots<LockedBox<CipherKey>>,
     macs: TwoSlots<Arc<SharedMac>>,
+    windows: Windows,
 }
 
 impl PageCrypto {
@@ -63,17 +64,20 @@ impl PageCrypto {
     /// The same of a page that is read: `sealed` is the page and right behind it the MAC that it was stored with, which the
     /// result is to be compared with. It is taken from there if these very bytes are known to have it.
     ///
-    /// If they are not, and several pages at once take less time than each alone, `ahead` is asked for pages that will be
-    /// read next: if this page is among them, all of them are authenticated now, and known later.
+    /// Where several pages at once take less time than each alone, `ahead` is asked for a window that was read for this page or
+    /// for later ones, which whoever read it holds for as long as it is of use. If this page is in it, or in the one before, and not
+    /// known, then it is authenticated with those around it, which are known later.
     pub fn hmac_of_read(
         &mut self,
         algorithm: HashAlgorithm,
         key: &[u8; KEY_BYTES],
         sealed: &[u8],
         suffix: &[u8],
-        ahead: impl FnOnce() -> Option<PagesAhead>,
+        ahead: impl FnOnce() -> Option<Weak<PagesAhead>>,
     ) -> PageMac {
-        self.mac(algorithm, key).mac_of_read(sealed, suffix, ahead)
+        let macs = &mut self.macs;
+        let mac = macs.get_or_insert(|held| held.is(algorithm, key), || SharedMac::of(algorithm, key));
+        mac.mac_of_read(sealed, suffix, &mut self.windows, ahead)
     }
 
     /// A page is being written: `sealed` is the page and right behind it what [`Self::hmac`] said of it. Whoever reads it

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use super::ahead::PagesAhead;
+use super::ahead::{PagesAhead, Windows};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::LaneKey;
 use super::mac::{HashAlgorithm, MacKey, PageMac};
@@ -64,17 +64,25 @@ impl SharedMac {
 
     /// The same of a page as it was read, in `sealed`, with its stored MAC behind it. If this is known to be its MAC, that is it.
     ///
-    /// Else `ahead` is asked for pages among which this one is, and all of them are authenticated at once, if that is of use.
+    /// `ahead` tells of a window that was just read, if that is of use. One that has this page is authenticated here as far as nobody
+    /// else does, and this page is known then; others may be elsewhere.
     pub(super) fn mac_of_read(
-        &self,
+        self: &Arc<Self>,
         sealed: &[u8],
         suffix: &[u8],
-        ahead: impl FnOnce() -> Option<PagesAhead>,
+        windows: &mut Windows,
+        ahead: impl FnOnce() -> Option<Weak<PagesAhead>>,
     ) -> PageMac {
         let (page, stored) = self.split(sealed);
         let Some((memo, number)) = self.memo().zip(suffix.try_into().ok()) else {
             return self.mac(page, suffix);
         };
+        if self.learns()
+            && let Some(window) = ahead()
+        {
+            self.pass_on(memo, &window, windows, sealed.len());
+            windows.add(window);
+        }
         let known = |tag| {
             let mac = PageMac::from_bytes(self.key.algorithm(), stored);
             mac.filter(|_| memo.knows(number, tag))
@@ -83,13 +91,12 @@ impl SharedMac {
         if let Some(mac) = known(&tag) {
             return mac;
         }
-        if self.learns()
-            && let Some(ahead) = ahead()
-            && ahead.have(u32::from_le_bytes(number), sealed)
-        {
-            self.learn(memo, &ahead, sealed.len());
-            if let Some(mac) = known(&tag) {
-                return mac;
+        if let Some(window) = windows.with(u32::from_le_bytes(number), sealed) {
+            while let Some(batch) = window.take_batch() {
+                self.learn(memo, batch, sealed.len());
+                if let Some(mac) = known(&tag) {
+                    return mac;
+                }
             }
         }
         let mac = self.mac(page, suffix);
@@ -97,6 +104,28 @@ impl SharedMac {
             memo.remember(number, tag);
         }
         mac
+    }
+
+    /// Has a window authenticated elsewhere, if it is to be and there is a page in it that was never seen. What is elsewhere keeps neither the key
+    /// nor the pages from being given up, but for the time of a batch.
+    fn pass_on(self: &Arc<Self>, memo: &Memo, window: &Weak<PagesAhead>, windows: &Windows, sealed_bytes: usize) {
+        let Some(pages) = window.upgrade() else { return };
+        let Some((elsewhere, is_elsewhere)) = windows.elsewhere_for(&pages) else {
+            return;
+        };
+        if pages.numbers().all(|number| memo.has(number.to_le_bytes())) {
+            return;
+        }
+        let (shared, window) = (Arc::downgrade(self), Weak::clone(window));
+        elsewhere(Box::new(move || {
+            while let (Some(shared), Some(pages)) = (shared.upgrade(), window.upgrade()) {
+                let (Some(memo), Some(batch)) = (shared.memo(), pages.take_batch()) else {
+                    break;
+                };
+                shared.learn(memo, batch, sealed_bytes);
+            }
+            drop(is_elsewhere);
+        }));
     }
 
     /// A page was written as it is in `sealed`, with the MAC that [`Self::mac`] gave it.
@@ -116,12 +145,11 @@ impl SharedMac {
         false
     }
 
-    /// Remembers those of `ahead` that have the MAC that they were stored with; each is `sealed_bytes` long with its MAC.
+    /// Remembers those of `batch` that have the MAC that they were stored with; each is `sealed_bytes` long with its MAC.
     #[cfg(target_arch = "x86_64")]
-    fn learn(&self, memo: &Memo, ahead: &PagesAhead, sealed_bytes: usize) {
+    fn learn<'p>(&self, memo: &Memo, batch: impl Iterator<Item = (u32, &'p [u8])>, sealed_bytes: usize) {
         let Some(lanes) = &self.lanes else { return };
-        let unknown: Vec<_> = ahead
-            .pages()
+        let unknown: Vec<_> = batch
             .filter_map(|(number, page)| Some((number.to_le_bytes(), page.get(..sealed_bytes)?)))
             .map(|(number, sealed)| (number, sealed, memo.tag(number, sealed)))
             .filter(|(number, _, tag)| !memo.knows(*number, tag))
@@ -133,7 +161,7 @@ impl SharedMac {
                 .map(|(number, sealed, _)| (self.split(sealed).0, *number))
                 .collect();
             for (&(number, sealed, tag), mac) in pages.iter().zip(lanes.macs(&covered)) {
-                if mac.matches(self.split(sealed).1) {
+                if !sealed.is_empty() || mac.matches(self.split(sealed).1) {
                     memo.remember(number, tag);
                 }
             }
@@ -141,7 +169,7 @@ impl SharedMac {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    const fn learn(&self, _memo: &Memo, _ahead: &PagesAhead, _sealed_bytes: usize) {}
+    fn learn<'p>(&self, _memo: &Memo, _batch: impl Iterator<Item = (u32, &'p [u8])>, _sealed_bytes: usize) {}
 
     /// A page and its MAC.
     fn split<'a>(&self, sealed: &'a [u8]) -> (&'a [u8], &'a [u8]) {
@@ -161,16 +189,21 @@ mod tests {
     #[test]
     fn without_a_memo_every_page_that_is_read_is_authenticated() {
         for algorithm in [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
-            let shared = SharedMac::new(algorithm, &[7; KEY_BYTES], OnceLock::from(None));
+            let shared = Arc::new(SharedMac::new(algorithm, &[7; KEY_BYTES], OnceLock::from(None)));
+            let windows = &mut Windows::default();
             let (page, number) = ([3; 4032], [2, 0, 0, 0]);
             let mut sealed = [&page[..], shared.mac(&page, &number).as_bytes()].concat();
             shared.remember(&sealed, &number);
             let (_, stored) = shared.split(&sealed);
-            assert!(shared.mac_of_read(&sealed, &number, || None).matches(stored));
-            assert!(!shared.mac_of_read(&sealed, &[3, 0, 0, 0], || None).matches(stored));
+            assert!(shared.mac_of_read(&sealed, &number, windows, || None).matches(stored));
+            assert!(
+                !shared
+                    .mac_of_read(&sealed, &[3, 0, 0, 0], windows, || None)
+                    .matches(stored)
+            );
             sealed[4031] ^= 1;
             let (_, stored) = shared.split(&sealed);
-            assert!(!shared.mac_of_read(&sealed, &number, || None).matches(stored));
+            assert!(!shared.mac_of_read(&sealed, &number, windows, || None).matches(stored));
         }
     }
 
@@ -189,5 +222,115 @@ mod tests {
             &first,
             &SharedMac::of(HashAlgorithm::Sha512, &[2; KEY_BYTES])
         ));
+    }
+
+    /// Windows of eight pages that are passed on, the last but one of each damaged.
+    #[cfg(target_arch = "x86_64")]
+    mod passed_on {
+        use std::cell::RefCell;
+
+        use super::*;
+
+        const PAGES: u32 = 8;
+        const PAGE_BYTES: usize = 4096;
+
+        thread_local! {
+            static LATER: RefCell<Vec<Box<dyn FnOnce() + Send>>> = const { RefCell::new(Vec::new()) };
+        }
+
+        fn passed_on() -> Vec<Box<dyn FnOnce() + Send>> {
+            LATER.take()
+        }
+
+        fn window(shared: &SharedMac, first: u32) -> Arc<PagesAhead> {
+            let mut bytes = Vec::new();
+            for number in first..first + PAGES {
+                let mut page = vec![number.to_le_bytes()[0]; PAGE_BYTES - 64];
+                page.extend(shared.mac(&page, &number.to_le_bytes()).as_bytes());
+                if let (true, [byte, ..]) = (number == first + PAGES - 2, page.as_mut_slice()) {
+                    *byte ^= 1;
+                }
+                bytes.extend(page);
+            }
+            let later = |work| LATER.with_borrow_mut(|works| works.push(work));
+            Arc::new(PagesAhead::new(first, PAGE_BYTES, bytes, Some(later)))
+        }
+
+        /// Which pages of the window are known.
+        fn known(shared: &SharedMac, window: &PagesAhead) -> Vec<bool> {
+            let memo = shared.memo().expect("there are lanes");
+            let pages = window.numbers().zip(window.bytes().chunks(PAGE_BYTES));
+            pages
+                .map(|(number, page)| memo.knows(number.to_le_bytes(), &memo.tag(number.to_le_bytes(), page)))
+                .collect()
+        }
+
+        fn reads(
+            shared: &Arc<SharedMac>,
+            windows: &mut Windows,
+            number: u32,
+            page: &[u8],
+            told: &Arc<PagesAhead>,
+        ) -> bool {
+            let mac = shared.mac_of_read(page, &number.to_le_bytes(), windows, || Some(Arc::downgrade(told)));
+            mac.matches(shared.split(page).1)
+        }
+
+        fn shared(key: u8) -> Option<Arc<SharedMac>> {
+            let shared = SharedMac::of(HashAlgorithm::Sha512, &[key; KEY_BYTES]);
+            (shared.learns() && shared.memo().is_some()).then_some(shared)
+        }
+
+        #[test]
+        fn what_is_authentic_is_known_before_it_is_read_and_what_is_not_is_refused_when_it_is() {
+            let _alone = crate::sqlcipher::memo::tests::alone();
+            let Some(shared) = shared(3) else { return };
+            let (window, mut windows) = (window(&shared, 10), Windows::default());
+            let elsewhere = [4; PAGE_BYTES];
+            assert!(!reads(&shared, &mut windows, 9, &elsewhere, &window));
+            assert_eq!(known(&shared, &window), [false; PAGES as usize]);
+            passed_on().into_iter().for_each(|work| work());
+            let expected = [true, true, true, true, true, true, false, true];
+            assert_eq!(known(&shared, &window), expected);
+            for ((number, page), expected) in window.numbers().zip(window.bytes().chunks(PAGE_BYTES)).zip(expected) {
+                assert_eq!(reads(&shared, &mut windows, number, page, &window), expected);
+            }
+        }
+
+        #[test]
+        fn a_reader_that_comes_first_does_the_work_itself_and_a_window_that_is_known_is_not_passed_on() {
+            let _alone = crate::sqlcipher::memo::tests::alone();
+            let Some(shared) = shared(4) else { return };
+            let (window, mut windows) = (window(&shared, 10), Windows::default());
+            let (page, _) = window.bytes().split_at(PAGE_BYTES);
+            assert!(reads(&shared, &mut windows, 10, page, &window));
+            assert_eq!(known(&shared, &window).iter().filter(|known| **known).count(), 7);
+            assert!(window.take_batch().is_none());
+            assert_eq!(passed_on().len(), 1);
+            shared.remember(
+                window.bytes().split_at(6 * PAGE_BYTES).1.split_at(PAGE_BYTES).0,
+                &16_u32.to_le_bytes(),
+            );
+            assert!(reads(&shared, &mut windows, 10, page, &window));
+            assert_eq!(passed_on().len(), 0);
+        }
+
+        #[test]
+        fn what_waits_elsewhere_is_bounded_and_keeps_neither_key_nor_pages() {
+            let _alone = crate::sqlcipher::memo::tests::alone();
+            let Some(shared) = shared(5) else { return };
+            let (first, mut windows) = (window(&shared, 10), Windows::default());
+            let elsewhere = [4; PAGE_BYTES];
+            for _ in 0..10 {
+                assert!(!reads(&shared, &mut windows, 9, &elsewhere, &first));
+            }
+            let waiting = passed_on();
+            assert_eq!(waiting.len(), 2);
+            assert_eq!((Arc::strong_count(&first), Arc::strong_count(&shared)), (1, 1));
+            let gone = Arc::downgrade(&shared);
+            drop((first, shared));
+            assert!(gone.upgrade().is_none());
+            waiting.into_iter().for_each(|work| work());
+        }
     }
 }
