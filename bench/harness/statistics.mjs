@@ -11,6 +11,9 @@ export function quantile(values, q) {
 
 export const median = (values) => quantile(values, 0.5)
 
+/** The figure that other work on the machine disturbed least. */
+export const least = (values) => Math.min(...values)
+
 /** The median of the rounds' ratios, so that a slow moment of the machine, which meets both, cancels out. */
 export function medianRatio(over, under) {
   return median(over.map((value, round) => value / under[round]))

@@ -8,31 +8,46 @@ const key = () => Buffer.from(hex, 'hex')
 
 const node24 = fileURLToPath(new URL(`../node_modules/node-24-${process.arch}/bin/node`, import.meta.url))
 
-/** Each `open(file)` returns something with better-sqlite3's interface; `node` runs the peers that are part of another release of Node. */
+/**
+ * Each `open(file)` returns something with better-sqlite3's interface; `node` runs the peers that are part of another release of Node.
+ * What is `encrypted` authenticates its pages, unless it says that it does not: it is not compared with those that do.
+ */
 export const peers = {
   nimbus: { encrypted: false, open: (file) => nimbus(file, {}) },
-  'nimbus, exclusive': { encrypted: false, open: (file) => nimbus(file, { exclusive: true }) },
+  'nimbus, exclusive': { encrypted: false, exclusive: true, open: (file) => nimbus(file, { exclusive: true }) },
   'nimbus, encrypted, shared': { encrypted: true, open: (file) => nimbus(file, { key: key() }) },
-  'nimbus, encrypted, exclusive': { encrypted: true, open: (file) => nimbus(file, { key: key(), exclusive: true }) },
+  'nimbus, encrypted, exclusive': {
+    encrypted: true,
+    exclusive: true,
+    open: (file) => nimbus(file, { key: key(), exclusive: true }),
+  },
   'nimbus, encrypted, exclusive, sha256': {
     encrypted: true,
+    exclusive: true,
     open: (file) => nimbus(file, { key: key(), exclusive: true, profile: 'sqlcipher-4-sha256' }),
   },
   'better-sqlite3': { encrypted: false, open: (file) => settled(new (require('better-sqlite3'))(file)) },
   'better-sqlite3, exclusive': {
     encrypted: false,
+    exclusive: true,
     open: (file) => settled(alone(new (require('better-sqlite3'))(file))),
   },
   'node:sqlite, Node 24': { encrypted: false, node: node24, open: (file) => settled(nodeSqlite(file)) },
   'better-sqlite3-multiple-ciphers': { encrypted: true, open: (file) => settled(multipleCiphers(file)) },
   'better-sqlite3-multiple-ciphers, exclusive': {
     encrypted: true,
+    exclusive: true,
     open: (file) => settled(alone(multipleCiphers(file))),
   },
   '@signalapp/sqlcipher': { encrypted: true, open: (file) => settled(signal(file)) },
-  '@signalapp/sqlcipher, exclusive': { encrypted: true, open: (file) => settled(alone(signal(file))) },
+  '@signalapp/sqlcipher, exclusive': {
+    encrypted: true,
+    exclusive: true,
+    open: (file) => settled(alone(signal(file))),
+  },
   libsql: {
     encrypted: true,
+    isUnauthenticated: true,
     open: (file) => {
       const Database = require('libsql')
       return settled(new Database(file, { encryptionCipher: 'aes256cbc', encryptionKey: hex }))

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { median } from '../harness/statistics.mjs'
+import { least, median } from '../harness/statistics.mjs'
 import { ratio, whole } from '../harness/tables.mjs'
 import { peers } from './peers.mjs'
 
@@ -43,7 +43,10 @@ export async function run() {
         }
       }
     }
-    return { figures, tables: [medians(figures, present), ratios(figures, present)] }
+    return {
+      figures,
+      tables: [median, least].flatMap((of) => [times(figures, present, of), ratios(figures, present, of)]),
+    }
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
@@ -52,38 +55,47 @@ export async function run() {
 const child = (peer, measurement, directory) =>
   spawnSync(peers[peer].node ?? process.execPath, [trial, peer, measurement, directory], { encoding: 'utf8' })
 
-const medianOf = (figures, peer, measurement) => {
+const names = new Map([
+  [median, 'median'],
+  [least, 'least'],
+])
+
+const figureOf = (figures, peer, measurement, of) => {
   const values = figures[peer]?.[measurement]?.filter((value) => value !== null) ?? []
-  return values.length === 0 ? undefined : median(values)
+  return values.length === 0 ? undefined : of(values)
 }
 
-function medians(figures, present) {
+function times(figures, present, of) {
   return {
-    title: `Nanoseconds for each operation, median of ${rounds} processes`,
+    title: `Nanoseconds for each operation, ${names.get(of)} of ${rounds} processes`,
     columns: ['', ...measurements],
     rows: present.map((peer) => [
       peer,
       ...measurements.map((measurement) => {
-        const value = medianOf(figures, peer, measurement)
+        const value = figureOf(figures, peer, measurement, of)
         return value === undefined ? '-' : whole(value)
       }),
     ]),
   }
 }
 
-/** How many times as fast as the fastest of the others that does the same. */
-function ratios(figures, present) {
+/** How many times as fast as the fastest of the others that does the same: opened the same way, and authenticating what is encrypted. */
+function ratios(figures, present, of) {
   const isOurs = (peer) => peer.startsWith('nimbus')
-  const others = (encrypted) => present.filter((peer) => !isOurs(peer) && peers[peer].encrypted === encrypted)
+  const others = (ours) =>
+    present.filter((peer) => {
+      const { encrypted, exclusive, isUnauthenticated } = peers[peer]
+      return !isOurs(peer) && !isUnauthenticated && encrypted === ours.encrypted && exclusive === ours.exclusive
+    })
   return {
-    title: 'Times as fast as the fastest peer of the same kind, plain or encrypted',
+    title: `Times as fast as the fastest peer that is opened the same way, shared or exclusive, by the ${names.get(of)}`,
     columns: ['', ...measurements],
     rows: present.filter(isOurs).map((peer) => [
       peer,
       ...measurements.map((measurement) => {
-        const ours = medianOf(figures, peer, measurement)
-        const best = others(peers[peer].encrypted)
-          .map((other) => medianOf(figures, other, measurement))
+        const ours = figureOf(figures, peer, measurement, of)
+        const best = others(peers[peer])
+          .map((other) => figureOf(figures, other, measurement, of))
           .filter((value) => value !== undefined)
         return ours === undefined || best.length === 0 ? '-' : ratio(Math.min(...best) / ours)
       }),

@@ -339,11 +339,6 @@ noticed!(
     WRITES_AGAIN_AT_OPEN
 );
 noticed!(
-    without_a_place_that_follows_from_the_newest_record_a_life_begins_wrong,
-    PlacesByWhatChanged,
-    PLACES_BY_THE_NEWEST
-);
-noticed!(
     without_sparing_needed_records_a_life_begins_wrong,
     ZeroesNeededRecords,
     SPARES_NEEDED_RECORDS
