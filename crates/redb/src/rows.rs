@@ -197,7 +197,7 @@ impl Drop for Rows {
 impl Place {
     /// Whether nothing was being committed, and the store open.
     const fn is_settled(self) -> bool {
-        self.epoch % 2 == 0 && self.epoch & CLOSED == 0
+        self.epoch.is_multiple_of(2) && self.epoch & CLOSED == 0
     }
 }
 
