@@ -38,6 +38,16 @@ describe('bounded work', () => {
     expect(begun.length).toBeLessThan(6)
   })
 
+  it('begins nothing after work that throws at once', async () => {
+    const begun: number[] = []
+    const work = mapBounded(items, 4, (item): Promise<void> => {
+      begun.push(item)
+      throw new Error('at once')
+    })
+    await expect(work).rejects.toThrow('at once')
+    expect(begun).toEqual([0])
+  })
+
   it('fails with the first item that fails, whichever fails sooner, when nothing is under way any more', async () => {
     let running = 0
     const work = mapBounded(items, 4, async (item) => {

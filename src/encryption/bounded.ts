@@ -14,12 +14,12 @@ export async function mapBounded<T, R>(
   let failure: { readonly index: number; readonly error: unknown } | undefined
   const worker = async (): Promise<void> => {
     for (const [index, item] of entries) {
+      if (failure !== undefined) return
       try {
         results[index] = await work(item)
       } catch (error) {
         if (failure === undefined || index < failure.index) failure = { index, error }
       }
-      if (failure !== undefined) return
     }
   }
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))

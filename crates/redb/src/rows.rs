@@ -17,16 +17,19 @@
 //! - *A get during a commit* that noted the epoch before may find the old value: then it began before the answer, and comes before the
 //!   commit.
 //!
+//! "Before" is by locks: a state that is read comes from redb under the mutex under which the commit published it, or with the number of
+//! a view, which is stored after the epoch became odd; writers, of whatever thread, follow each other by the lock of their queue.
+//!
 //! A commit that failed, so that it is not known what the file holds, leaves the epoch odd until one succeeds or everything that was
-//! kept is let go, and closing leaves it odd for good: redb says then what a read is. Snapshots, and writers that read, never look here.
+//! kept is let go: redb says then what a read is. Closing marks it for good. Snapshots never look here.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use nimbus_budget::Engine;
+use crate::sealed::pages;
 
 /// Locks, so that readers of different keys rarely meet.
 const SHARDS: usize = 64;
@@ -34,13 +37,18 @@ const SHARDS: usize = 64;
 const LONGEST_VALUE: usize = 16 * 1024;
 /// About what the map, the queue and the allocator take besides the bytes of a row.
 const OVERHEAD: usize = 72;
-/// Rows may have one part in so many of what stores have not reserved; what they do not take, sealed pages have.
+/// Rows may have one part in so many of what redb and the meta blocks leave; what they do not take, sealed pages have.
 const PART: u64 = 2;
+/// In an epoch: the store is closed.
+const CLOSED: u64 = 1 << 63;
 
 /// The rows of one store.
 pub(crate) struct Rows {
     store: u64,
     epoch: AtomicU64,
+    /// Whether any row was kept since everything was taken out: whoever closes a store that has none need not look through those of
+    /// all others.
+    may_have_any: AtomicBool,
 }
 
 /// The rows of one table.
@@ -65,6 +73,7 @@ impl Rows {
         Self {
             store: LAST.fetch_add(1, Ordering::Relaxed),
             epoch: AtomicU64::new(0),
+            may_have_any: AtomicBool::new(false),
         }
     }
 
@@ -79,9 +88,14 @@ impl Rows {
         }
     }
 
-    /// Something is about to be committed. By the writer alone, as the rest.
+    /// Something is about to be committed. By the writer alone, as [`Self::remove`] and [`Self::end`].
     pub(crate) fn change(&self) {
-        self.epoch.fetch_or(1, Ordering::AcqRel);
+        self.epoch.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Nothing is read here any more, nor kept. By anybody.
+    pub(crate) fn close(&self) {
+        self.epoch.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
     /// Takes out what the commit changed.
@@ -103,8 +117,13 @@ impl Rows {
         }
     }
 
-    /// Takes out everything.
+    /// Takes out everything, after [`Self::change`] or [`Self::close`].
     pub(crate) fn clear(&self) {
+        // Whoever keeps a row says so before it looks at the epoch: in the one order of all four, it has seen that the epoch is not
+        // its own any more, or is seen here.
+        if !self.may_have_any.swap(false, Ordering::SeqCst) {
+            return;
+        }
         for shard in &*CACHE {
             lock(shard).remove_store(self.store);
         }
@@ -136,7 +155,7 @@ impl TableRows {
 
     /// What `look` makes of the value of `key`; `look` itself if the value is not here.
     pub(crate) fn find<R, L: FnOnce(&[u8]) -> R>(&self, place: Place, key: &[u8], look: L) -> Result<R, L> {
-        if place.epoch % 2 == 1 {
+        if !place.is_settled() {
             return Err(look);
         }
         let mut shard = lock(shard_of(place.hash));
@@ -153,21 +172,32 @@ impl TableRows {
 
     /// Keeps what was read since `place`, unless something was committed in between.
     pub(crate) fn keep(&self, place: Place, key: &[u8], value: &[u8]) {
-        if place.epoch % 2 == 1 || value.len() > LONGEST_VALUE {
+        if !place.is_settled() || value.len() > LONGEST_VALUE {
             return;
         }
         let row = Row::new(&self.prefix, key, value);
         let capacity = capacity_of_shard();
         let mut shard = lock(shard_of(place.hash));
-        if self.rows.epoch.load(Ordering::Acquire) == place.epoch {
+        self.rows.may_have_any.store(true, Ordering::SeqCst);
+        if self.rows.epoch.load(Ordering::SeqCst) == place.epoch {
             shard.keep(place.hash, row, capacity);
         }
+        drop(shard);
+        pages::give_way(place.hash);
     }
 }
 
 impl Drop for Rows {
     fn drop(&mut self) {
+        self.close();
         self.clear();
+    }
+}
+
+impl Place {
+    /// Whether nothing was being committed, and the store open.
+    const fn is_settled(self) -> bool {
+        self.epoch.is_multiple_of(2) && self.epoch & CLOSED == 0
     }
 }
 
@@ -180,13 +210,14 @@ pub(crate) fn kept_bytes() -> u64 {
 pub(crate) fn follow_budget() {
     let capacity = capacity_of_shard();
     for shard in &*CACHE {
-        lock(shard).shrink_to(capacity);
+        let mut shard = lock(shard);
+        shard.shrink_to(capacity);
+        shard.give_room_back();
     }
 }
 
 fn capacity_of_shard() -> usize {
-    let shared = nimbus_budget::of_engine(Engine::Redb).saturating_sub(nimbus_budget::reserved_bytes());
-    usize::try_from(shared / PART / SHARDS as u64).unwrap_or(usize::MAX)
+    usize::try_from(pages::shared_bytes() / PART / SHARDS as u64).unwrap_or(usize::MAX)
 }
 
 static HASHERS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -237,10 +268,10 @@ impl Row {
 impl Shard {
     fn keep(&mut self, hash: u64, row: Row, capacity: usize) {
         self.remove(hash);
-        self.shrink_to(capacity.saturating_sub(row.cost()));
-        if row.cost() > capacity {
+        let Some(others) = capacity.checked_sub(row.cost()) else {
             return;
-        }
+        };
+        self.shrink_to(others);
         if self.queue.len() > 2 * self.rows.len() + 16 {
             // What was removed is in it still.
             self.queue = self.rows.keys().copied().collect();
@@ -267,6 +298,16 @@ impl Shard {
             .collect();
         for hash in gone {
             self.remove(hash);
+        }
+        self.give_room_back();
+    }
+
+    /// Map and queue of rows that are gone.
+    fn give_room_back(&mut self) {
+        let rows = self.rows.len();
+        if self.rows.capacity() > 4 * rows + 16 {
+            self.rows.shrink_to(2 * rows);
+            self.queue = self.rows.keys().copied().collect();
         }
     }
 
@@ -347,8 +388,12 @@ mod tests {
         assert!(shard.queue.len() <= 2 * shard.rows.len() + 17);
         shard.shrink_to(0);
         assert_eq!((shard.rows.len(), shard.bytes), (0, 0), "each row is in the queue");
-        shard.keep(1, row(b"k"), row(b"k").cost() - 1);
-        assert_eq!(shard.rows.len(), 0, "what is larger than all of it is not kept");
+        shard.keep(1, row(b"k"), capacity);
+        shard.keep(2, row(&[0; 1000]), row(b"k").cost());
+        assert!(
+            shard.rows.len() == 1 && shard.rows.contains_key(&1),
+            "what is larger than all of it is not kept, and drives nothing out"
+        );
     }
 
     #[test]

@@ -12,9 +12,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
-use nimbus_redb::engine::{Durability, EngineError, Operations, Store, TableReader, Task};
+use nimbus_redb::engine::{Durability, EngineError, Mode, Operations, Options, Store, TableReader, Task};
 use support::client::{Client, client};
 
 const TABLES: [&str; 2] = ["a", "b"];
@@ -189,4 +191,40 @@ fn readers_on_other_threads_see_what_was_acknowledged_or_seen_by_others() {
         }
         over.store(true, Ordering::Relaxed);
     });
+}
+
+/// What was asked for before is not done yet, since nobody takes the answer of the one before it.
+#[test]
+fn a_get_after_closing_was_asked_for_is_refused_whether_its_row_is_kept_or_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        path: directory.path().join("open.redb"),
+        mode: Mode::Create,
+        encryption: None,
+        cache_bytes: 0,
+    };
+    let gate = Arc::new(Mutex::new(()));
+    let sink = {
+        let gate = Arc::clone(&gate);
+        Arc::new(move |_| drop(gate.lock().unwrap()))
+    };
+    let store = Store::open(&options, None, sink).unwrap();
+    let put = |key: &[u8]| Operations::default().put("t", key, b"value");
+    store.write_and_wait(put(b"kept"), Durability::Eventual).unwrap();
+    let mut reader = store.reader("t");
+    let held = gate.lock().unwrap();
+    store.write(0, put(b"other"), Durability::Eventual);
+    while get(&mut reader, b"other").unwrap().is_none() {
+        thread::yield_now();
+    }
+    for _ in 0..100 {
+        assert_eq!(get(&mut reader, b"kept").unwrap(), Some(b"value".to_vec()));
+        thread::sleep(Duration::from_millis(1));
+    }
+    store.close(1);
+    for key in [&b"kept"[..], b"never read"] {
+        let refused = get(&mut reader, key);
+        assert!(matches!(refused, Err(EngineError::Closed { .. })), "{refused:?}");
+    }
+    drop(held);
 }

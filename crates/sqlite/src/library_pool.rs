@@ -141,8 +141,7 @@ impl LibraryPool {
             return;
         }
         drop(state);
-        let shared = Arc::clone(&self.shared);
-        pool::WRITERS.run(move || shared.serve_writes());
+        self.run(&pool::WRITERS, Shared::serve_writes);
     }
 
     /// Ends a request: what runs is interrupted, what waits is refused, a reader's connection is let go. What is done already
@@ -200,8 +199,17 @@ impl LibraryPool {
     fn serve(&self, mut state: MutexGuard<'_, State>, id: u32, read: Read) {
         state.reads.insert(id, read);
         drop(state);
-        let shared = Arc::clone(&self.shared);
-        pool::READERS.run(move || shared.serve_read(id));
+        self.run(&pool::READERS, move |shared| shared.serve_read(id));
+    }
+
+    /// Once the pool is closed there is nothing to do: a job that waits for a thread until then, maybe for ever, does not keep the key.
+    fn run(&self, threads: &'static pool::Pool, job: impl FnOnce(&Shared) + Send + 'static) {
+        let shared = Arc::downgrade(&self.shared);
+        threads.run(move || {
+            if let Some(shared) = shared.upgrade() {
+                job(&shared);
+            }
+        });
     }
 }
 
@@ -366,6 +374,7 @@ impl Read {
 }
 
 impl State {
+    /// What is not kept is closed under the lock: nobody may find that no thread uses the file before it is.
     fn keep(&mut self, held: Option<Held>) {
         if let Some(held) = held
             && !self.closed

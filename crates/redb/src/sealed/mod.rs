@@ -22,7 +22,7 @@ mod file;
 mod judgement;
 mod log;
 mod meta;
-mod pages;
+pub(crate) mod pages;
 mod protocol;
 mod read;
 mod recovery;

@@ -113,10 +113,11 @@ impl Drop for Reservation {
     }
 }
 
-/// Bytes of pages that the cache holds.
+/// Bytes of pages and rows that are kept.
 #[must_use]
-pub fn cached_bytes() -> usize {
-    CACHE.iter().map(|shard| lock(shard).frames.len() * BLOCK_BYTES).sum()
+pub fn cached_bytes() -> u64 {
+    let frames: usize = CACHE.iter().map(|shard| lock(shard).frames.len()).sum();
+    (frames * BLOCK_BYTES) as u64 + rows::kept_bytes()
 }
 
 /// Meta blocks that one file may keep now.
@@ -155,12 +156,22 @@ fn files() -> u64 {
     nimbus_budget::open_stores_of(Engine::Redb).max(1)
 }
 
-/// What is left of the engine's part when redb, the meta blocks and the rows have theirs.
-fn capacity_of_shard() -> usize {
+/// What is left of the engine's part when redb and the meta blocks have theirs: rows and pages share it.
+pub(crate) fn shared_bytes() -> u64 {
     let part = nimbus_budget::of_engine(Engine::Redb);
     let meta = META_BLOCKS.load(Ordering::Relaxed) * BLOCK_BYTES as u64;
-    let others = nimbus_budget::reserved_bytes().saturating_add(rows::kept_bytes());
-    in_blocks((part - meta.min(part / META_PART)).saturating_sub(others)) / SHARDS
+    (part - meta.min(part / META_PART)).saturating_sub(nimbus_budget::reserved_bytes())
+}
+
+/// Lets go of pages in whose place rows were kept: those of one shard, which whoever keeps rows chooses at random.
+pub(crate) fn give_way(random: u64) {
+    let capacity = capacity_of_shard();
+    let shard = usize::try_from(random % SHARDS as u64).expect("below the number of shards");
+    lock(CACHE.get(shard).expect("a remainder is below its divisor")).shrink_to(capacity);
+}
+
+fn capacity_of_shard() -> usize {
+    in_blocks(shared_bytes().saturating_sub(rows::kept_bytes())) / SHARDS
 }
 
 fn in_blocks(bytes: u64) -> usize {

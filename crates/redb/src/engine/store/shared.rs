@@ -90,6 +90,8 @@ impl Shared {
         let is_closed = queue.is_closed();
         drop(queue);
         if is_closed {
+            // Who reads from now on is told so, though what was written before has yet to be committed.
+            shared.rows.close();
             shared.views.pass();
         }
         if needs_thread {
@@ -245,7 +247,7 @@ impl Shared {
 
     /// For good.
     fn close_reads(&self) {
-        self.rows.change();
+        self.rows.close();
         self.rows.clear();
         self.views.close();
     }
