@@ -215,3 +215,46 @@ fn a_page_that_is_cut_off_while_it_is_looked_for_leaves_no_block_of_its_group_be
     let is_beyond = |event: &Event| matches!(event, Event::Write { offset, .. } if *offset >= third_group);
     assert!(!disk.disk.events().iter().any(is_beyond));
 }
+
+/// The record needs no more of the block than its place: its group was made by pages that were cut off again, and has none.
+#[test]
+fn a_file_that_a_power_cut_ended_within_the_block_of_its_last_group_opens_and_goes_on() {
+    let tuning = Tuning {
+        layout: Layout::new(24).unwrap(),
+        staged_pages: 1,
+        threads: 1,
+        ..Tuning::default()
+    };
+    let disk = SimDisk::holding(Vec::new());
+    let file = Sealed::create(disk.clone(), IDENTITY, &fixed_dek(), tuning).unwrap();
+    file.set_len(400 * PAGE as u64).unwrap();
+    file.write(300 * PAGE as u64, &[1; PAGE]).unwrap();
+    file.set_len(257 * PAGE as u64).unwrap();
+    file.write(0, &[1; 320]).unwrap();
+    file.sync().unwrap();
+    drop(file);
+    let end = usize::try_from(tuning.layout.meta_offset(2)).unwrap();
+    for bytes in [1, 512, 1024, PAGE - 1, PAGE] {
+        let mut image = disk.image();
+        image.truncate(end + bytes);
+        let disk = SimDisk::holding(image);
+        let is_there = |file: &Sealed| {
+            let (mut header, mut page) = ([0; 320], [1; PAGE]);
+            file.read(0, &mut header).unwrap();
+            file.read(256 * PAGE as u64, &mut page).unwrap();
+            header == [1; 320] && page == [0; PAGE]
+        };
+        let opened = Sealed::open_to_read(disk.clone(), FILE, &fixed_dek(), tuning).unwrap();
+        assert!(is_there(&opened), "{bytes}");
+        let opened = Sealed::open(disk.clone(), FILE, &fixed_dek(), tuning);
+        let file = opened.unwrap_or_else(|error| panic!("{bytes} bytes of it: {error}"));
+        assert!(is_there(&file), "{bytes}");
+        file.write(256 * PAGE as u64, &[2; PAGE]).unwrap();
+        file.sync().unwrap();
+        drop(file);
+        let file = Sealed::open(disk, FILE, &fixed_dek(), tuning).unwrap();
+        let mut page = [0; PAGE];
+        file.read(256 * PAGE as u64, &mut page).unwrap();
+        assert_eq!(page, [2; PAGE]);
+    }
+}

@@ -10,8 +10,12 @@
 
 mod support;
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use nimbus_redb::sealed::{Protocol, Sound};
-use nimbus_redb::{SealedError, SealedFile, Tuning};
+use nimbus_redb::{Disk, SealedError, SealedFile, Tuning};
 use nimbus_test_support::{Event, Rng, SimDisk, fixed_dek};
 use support::workload::tuning;
 use support::{Base, FILE, IDENTITY, Pairs, TABLE, create, open, pairs};
@@ -186,4 +190,81 @@ fn after_a_failed_sync_nothing_is_written_or_promised_any_more() {
     assert!(matches!(file.sync(), Err(SealedError::Failed)));
     assert!(matches!(file.write(4096, &[1; 4096]), Err(SealedError::Failed)));
     assert!(matches!(file.set_len(0), Err(SealedError::Failed)));
+}
+
+/// A disk that forgets some of what a failed sync lost, right before one of its reads.
+#[derive(Debug, Clone)]
+struct Forgetful {
+    disk: SimDisk,
+    reads: Arc<AtomicU64>,
+    before: u64,
+}
+
+impl Disk for Forgetful {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        if self.reads.fetch_add(1, Ordering::Relaxed) == self.before {
+            self.disk.forget_lost(&mut Rng::new(self.before));
+        }
+        self.disk.read_at(offset, out)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(offset, bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.disk.set_len(bytes)
+    }
+}
+
+/// The value of the header and of the pages that the state with it has: one of its own, and one that all have.
+fn written_by(file: &SealedFile<impl Disk, Sound>) -> u8 {
+    let (mut header, mut page) = ([0; 1], [0; 4096]);
+    file.read(0, &mut header).unwrap();
+    let [value] = header;
+    for number in [u64::from(value), 9] {
+        file.read_written(number * 4096, &mut page).unwrap();
+        assert_eq!(page, [if number == 9 { 1 } else { value }; 4096]);
+    }
+    value
+}
+
+#[test]
+fn whatever_is_forgotten_while_a_file_is_opened_it_opens_and_what_it_opens_with_is_durable() {
+    let (mut before, mut found) = (0, [0; 3]);
+    loop {
+        let disk = SimDisk::recording();
+        let file = SealedFile::<_, Sound>::create(disk.clone(), IDENTITY, &fixed_dek(), tuning(64, 16)).unwrap();
+        file.set_len(40 * 4096).unwrap();
+        file.write(9 * 4096, &[1; 4096]).unwrap();
+        let commit = |value: u8| {
+            file.write(u64::from(value) * 4096, &[value; 4096]).unwrap();
+            file.write(0, &[value; 320]).unwrap();
+            file.sync()
+        };
+        commit(1).unwrap();
+        // The seed is one that loses all.
+        disk.lose_sync(0, Rng::new(2));
+        commit(2).unwrap_err();
+        let forgetful = Forgetful {
+            disk: disk.kill(),
+            reads: Arc::default(),
+            before,
+        };
+        let opened = SealedFile::<_, Sound>::open(forgetful.clone(), FILE, &fixed_dek(), tuning(64, 16));
+        if forgetful.reads.load(Ordering::Relaxed) <= before {
+            break;
+        }
+        let value = written_by(&opened.unwrap_or_else(|error| panic!("forgotten before read {before}: {error}")));
+        let left = SimDisk::holding(forgetful.disk.device());
+        let left = SealedFile::<_, Sound>::open(left, FILE, &fixed_dek(), tuning(64, 16)).unwrap();
+        assert_eq!(written_by(&left), value, "forgotten before read {before}");
+        found[usize::from(value)] += 1;
+        before += 1;
+    }
+    assert!(found[1] > 0 && found[2] > 0, "{found:?}");
 }

@@ -13,7 +13,7 @@ use crate::options::{Encryption, Profile};
 
 /// Bytes of a key as SQLCipher takes it in text: `x'<64 hex digits>'`.
 const RAW_TEXT_BYTES: usize = 67;
-/// As SQLCipher tells it ("PRAGMA `cipher_page_size`").
+/// As SQLCipher tells it, in text: of an encrypted file it answers "PRAGMA `page_size`" too, in SQLite's place.
 const PAGE_BYTES: &str = "4096";
 
 /// Keys the connection: 64 hex digits of key and 32 of salt, so that key and file belong together and a file whose

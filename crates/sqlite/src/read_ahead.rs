@@ -33,6 +33,8 @@ static ELSEWHERE: LazyLock<Option<Elsewhere>> = LazyLock::new(|| {
 
 thread_local! {
     static AHEAD: RefCell<Option<Weak<PagesAhead>>> = const { RefCell::new(None) };
+    /// The memory of a window that is over: of the thread, not of one of thousands of connections.
+    static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What was last read ahead on this thread, once.
@@ -49,8 +51,6 @@ pub(crate) struct ReadAhead {
     next: u64,
     in_a_row: u32,
     wanted_in_a_row: u32,
-    /// The memory of a window that is over.
-    spare: Vec<u8>,
 }
 
 /// The pages from `first` up to, without it, `end`.
@@ -71,7 +71,6 @@ impl Default for ReadAhead {
             next: 0,
             in_a_row: 0,
             wanted_in_a_row: FEWEST_IN_A_ROW,
-            spare: Vec::new(),
         }
     }
 }
@@ -111,7 +110,7 @@ impl ReadAhead {
             }) = self.window
         {
             // Not along with a window that the reader is to authenticate itself: it is told of one at a time.
-            self.following = self.read(end, WINDOW_PAGES, true, Some(elsewhere), size, fill);
+            self.following = Self::read(end, WINDOW_PAGES, true, Some(elsewhere), size, fill);
         }
         let window = self.window.as_mut()?;
         window.used += 1;
@@ -141,14 +140,13 @@ impl ReadAhead {
         let following = self.following.take().filter(|_| goes_on);
         self.judge();
         let pages = if goes_on { WINDOW_PAGES } else { FIRST_WINDOW_PAGES };
-        let window = following.or_else(|| self.read(page, pages, goes_on, None, size, fill))?;
+        let window = following.or_else(|| Self::read(page, pages, goes_on, None, size, fill))?;
         self.window = Some(window);
         Some(())
     }
 
     /// At most `pages` from `first` on, if there are some.
     fn read(
-        &mut self,
         first: u64,
         pages: u64,
         goes_on: bool,
@@ -163,10 +161,10 @@ impl ReadAhead {
             return None;
         }
         let number = u32::try_from(first + 1).ok()?;
-        let mut bytes = std::mem::take(&mut self.spare);
+        let mut bytes = SPARE.take();
         bytes.resize(usize::try_from(pages).ok()? * PAGE_BYTES, 0);
         if !fill(first * PAGE_BYTES as u64, &mut bytes) {
-            self.spare = bytes;
+            SPARE.set(bytes);
             return None;
         }
         let pages_ahead = Arc::new(PagesAhead::new(number, PAGE_BYTES, bytes, elsewhere));
@@ -190,7 +188,7 @@ impl ReadAhead {
                 (2 * self.wanted_in_a_row).min(MOST_IN_A_ROW)
             };
             if let Ok(pages) = Arc::try_unwrap(window.pages) {
-                self.spare = pages.into_bytes();
+                SPARE.set(pages.into_bytes());
             }
         }
     }

@@ -282,17 +282,21 @@ impl Shared {
         let unsynced = self.events.split_off(self.first_unsynced());
         for event in unsynced {
             match event {
-                Event::Write { offset, bytes } if loses_all || rng.once_in(2) => {
-                    self.lost.extend(blocks_of(offset, &bytes));
-                }
-                event => {
-                    if let Event::Write { offset, bytes } = &event {
-                        for block in blocks_of(*offset, bytes) {
+                Event::Write { offset, bytes } => {
+                    // The system writes pages, and loses them one by one, whatever calls they came in.
+                    for (offset, page) in (offset..).step_by(BLOCK).zip(bytes.chunks(BLOCK)) {
+                        if loses_all || rng.once_in(2) {
+                            self.lost.extend(blocks_of(offset, page));
+                            continue;
+                        }
+                        for block in blocks_of(offset, page) {
                             self.lost.remove(&block);
                         }
+                        let bytes = page.to_vec();
+                        self.events.push(Event::Write { offset, bytes });
                     }
-                    self.events.push(event);
                 }
+                event => self.events.push(event),
             }
         }
         self.write_unsynced();

@@ -129,7 +129,7 @@ fn open(path: &Path, key: &CopyKey, tuning: Tuning) -> Result<SealedFile<Overlay
         bytes: AtomicU64::new(bytes),
         written: RwLock::default(),
     };
-    let sealed = SealedFile::open(overlay, key.file_id, &key.dek, tuning)
+    let sealed = SealedFile::open_to_read(overlay, key.file_id, &key.dek, tuning)
         .map_err(|error| EngineError::from_sealed(error, path))?;
     // redb would make a new database of a file without bytes.
     if sealed.is_empty() {

@@ -149,10 +149,11 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
     /// [`SealedError::OtherFile`], [`SealedError::WrongKey`], [`SealedError::Corrupt`] or [`SealedError::Io`]. A disk
     /// that cannot be read is never taken for an unfinished commit.
     pub fn open(disk: D, file_id: FileId, dek: &Dek, tuning: Tuning) -> Result<Self, SealedError> {
-        Self::open_as(disk, file_id, dek, tuning, P::WRITES_AGAIN_AT_OPEN)
+        Self::open_as(disk, file_id, dek, tuning, true)
     }
 
-    /// The same of a disk that cannot be written, or is not to be.
+    /// The same of a disk that is not written, and perhaps cannot be: what was accepted may be gone after a power cut, so that nothing may be
+    /// overwritten on the strength of it.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -160,21 +161,29 @@ impl<D: Disk, P: Protocol> SealedFile<D, P> {
         Self::open_as(disk, file_id, dek, tuning, false)
     }
 
-    fn open_as(disk: D, file_id: FileId, dek: &Dek, tuning: Tuning, writes_again: bool) -> Result<Self, SealedError> {
+    fn open_as(disk: D, file_id: FileId, dek: &Dek, tuning: Tuning, is_written: bool) -> Result<Self, SealedError> {
         let found = recovery::read_superblock(&disk, dek, file_id)?;
         let volume = Volume {
             disk,
             keys: found.keys,
             layout: found.superblock.layout,
         };
-        let mut recovered = recovery::recover::<D, P>(&volume, tuning.cached_meta_blocks)?;
-        recovered.log.damaged_superblock = found.damaged_copy;
+        let recover = || recovery::recover::<D, P>(&volume, tuning.cached_meta_blocks);
+        let mut recovered = recover()?;
         // The process before this one may have died without a sync, or of one that failed: the record that was accepted may
         // not be durable yet, and what it frees must not be overwritten before it is.
-        if writes_again {
-            recovery::write_again(&volume, &recovered.newest)?;
+        if is_written && P::WRITES_AGAIN_AT_OPEN {
+            match recovery::write_again(&volume, &recovered.newest) {
+                // The system has forgotten some of it since: what the device has counts.
+                Err(SealedError::Corrupt(_)) => {
+                    recovered = recover()?;
+                    recovery::write_again(&volume, &recovered.newest)?;
+                }
+                written => written?,
+            }
         }
-        if P::SYNCS_AT_OPEN {
+        recovered.log.damaged_superblock = found.damaged_copy;
+        if is_written && P::SYNCS_AT_OPEN {
             volume.disk.sync()?;
         }
         let identity = Identity {

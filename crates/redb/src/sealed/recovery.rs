@@ -132,7 +132,8 @@ pub(super) fn recover<D: Disk, P: Protocol>(
 ///
 /// After a failed sync Linux takes what it could not write for written. It goes on giving it, from memory, until it forgets
 /// it, and the next sync, of whatever process, has nothing to do and succeeds. What was read may be such a thing; written again it
-/// is not: a sync that succeeds then means what it says. Each block is authenticated once more: it may have been forgotten since.
+/// is not: a sync that succeeds then means what it says. The record and its pages are authenticated once more: they may have been forgotten
+/// since they were accepted, and then what is left is to be accepted in their place.
 pub(super) fn write_again<D: Disk>(volume: &Volume<D>, newest: &SealedRecord) -> Result<(), SealedError> {
     let record = &newest.record;
     let bytes = volume.read_ring_blocks(newest.position, newest.blocks)?;
@@ -151,11 +152,10 @@ pub(super) fn write_again<D: Disk>(volume: &Volume<D>, newest: &SealedRecord) ->
         volume.disk.write_at(offset, &block)?;
     }
     if record.groups > record.lowest_groups {
-        let last = record.groups - 1;
-        let block = volume.read_meta(last)?;
-        volume
-            .disk
-            .write_at(volume.layout.meta_offset(last), block.as_bytes())?;
+        // The file may end within it: it is made anew whatever it holds (`remake_zeros`), and only its place counts (`missing_part`).
+        let offset = volume.layout.meta_offset(record.groups - 1);
+        volume.read(offset, &mut block)?;
+        volume.disk.write_at(offset, &block)?;
     }
     Ok(())
 }
