@@ -289,7 +289,9 @@ mod tests {
             let elsewhere = [4; PAGE_BYTES];
             assert!(!reads(&shared, &mut windows, 9, &elsewhere, &window));
             assert_eq!(known(&shared, &window), [false; PAGES as usize]);
-            passed_on().into_iter().for_each(|work| work());
+            for work in passed_on() {
+                work();
+            }
             let expected = [true, true, true, true, true, true, false, true];
             assert_eq!(known(&shared, &window), expected);
             for ((number, page), expected) in window.numbers().zip(window.bytes().chunks(PAGE_BYTES)).zip(expected) {
@@ -330,7 +332,9 @@ mod tests {
             let gone = Arc::downgrade(&shared);
             drop((first, shared));
             assert!(gone.upgrade().is_none());
-            waiting.into_iter().for_each(|work| work());
+            for work in waiting {
+                work();
+            }
         }
     }
 }
