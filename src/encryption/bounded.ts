@@ -10,19 +10,21 @@ export async function mapBounded<T, R>(
   work: (item: T) => Promise<R>,
 ): Promise<R[]> {
   const results: R[] = []
+  const failures = new Map<number, unknown>()
   const entries = items.entries()
-  let failure: { readonly index: number; readonly error: unknown } | undefined
   const worker = async (): Promise<void> => {
     for (const [index, item] of entries) {
-      if (failure !== undefined) return
       try {
         results[index] = await work(item)
       } catch (error) {
-        if (failure === undefined || index < failure.index) failure = { index, error }
+        failures.set(index, error)
       }
+      if (failures.size > 0) return
     }
   }
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker))
-  if (failure !== undefined) throw failure.error
+  const workers: Promise<void>[] = []
+  while (workers.length < Math.min(limit, items.length) && failures.size === 0) workers.push(worker())
+  await Promise.all(workers)
+  if (failures.size > 0) throw failures.get(Math.min(...failures.keys()))
   return results
 }
