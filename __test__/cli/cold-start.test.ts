@@ -5,8 +5,6 @@ import { newHome, startServer, type Environment } from '../support/cli.js'
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const ROUNDS = 11
-/** It takes 2.4; with the server's modules it would be ten. */
-const MOST_STARTS = 4
 
 function milliseconds(args: readonly string[], env: Environment): number {
   const startedAt = performance.now()
@@ -24,9 +22,8 @@ it('nimbus encryption status starts about as fast as Node does', async () => {
     node.push(milliseconds(['-e', '0'], home.env))
     status.push(milliseconds([MAIN, 'encryption', 'status'], home.env))
   }
-  // The best of each: what else the machine does at the time can only add. In starts of Node, since a slow machine is slow at both;
-  // `bench/cli` has the medians.
-  expect(Math.min(...status) / Math.min(...node)).toBeLessThan(MOST_STARTS)
+  // The best of each: what else the machine does at the time can only add. `bench/cli` has the medians.
+  expect(Math.min(...status) - Math.min(...node)).toBeLessThan(80)
 })
 
 it.each([[{}], [{ NIMBUS_ENCRYPTION_KEY_PROVIDER: 'aws-kms', NIMBUS_ENCRYPTION_AWS_KMS_KEY_ID: 'alias/demo' }]])(

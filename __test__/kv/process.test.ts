@@ -18,7 +18,6 @@ const OPEN = new URL('./child/open.ts', import.meta.url)
 const STORM = new URL('./child/storm.ts', import.meta.url)
 const WORKER = new URL('./child/worker.ts', import.meta.url)
 const NAMES = ['plain', 'sealed']
-const KILLS = 5
 const encryptionOf = (name: string) => (name === 'sealed' ? knownEncryption() : undefined)
 const EVERYTHING = { limit: 1e9, mostBytes: 1e9 }
 
@@ -27,7 +26,7 @@ describe.each(NAMES)('a process that is killed while it writes a %s file', (name
     const file = path.join(temporaryDirectory(), 'a.redb')
     await KvStore.open({ path: file, mode: 'create', encryption: encryptionOf(name) }).close()
     let acknowledged = 0
-    for (let round = 0; round < KILLS; round++) {
+    for (let round = 0; round < 5; round++) {
       const storm = startChild(STORM, [file, name])
       const end = ended(storm)
       await new Promise((resolve) => storm.stdout?.once('data', resolve))
@@ -56,8 +55,7 @@ describe.each(NAMES)('a process that is killed while it writes a %s file', (name
       await store.close()
       acknowledged += told.length
     }
-    // At least the first of each life, which is waited for; how many more depends on the disk.
-    expect(acknowledged).toBeGreaterThanOrEqual(KILLS)
+    expect(acknowledged).toBeGreaterThan(50)
   }, 60_000)
 })
 

@@ -1,5 +1,5 @@
-//! Values that were read lately, of every store of the process, in one cache under the budget: what a get of a random key costs is
-//! waiting for memory, and redb's walk waits some ten times, a look here three or four.
+//! Values that were read lately, of every store of the process, in one cache under the budget. What a get of a random key costs is
+//! waiting for memory, in redb's walk some ten times (docs/benchmarks.md); found here, it takes two thirds of the time.
 //!
 //! # Why no get is stale
 //!
@@ -23,26 +23,27 @@
 //! A commit that failed, so that it is not known what the file holds, leaves the epoch odd until one succeeds or everything that was
 //! kept is let go: redb says then what a read is. Closing marks it for good. Snapshots never look here.
 
+mod shard;
+
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use self::shard::kept_bytes;
+use self::shard::{Row, Shard};
 use crate::sealed::pages;
 
 /// Locks, so that readers of different keys rarely meet.
 const SHARDS: usize = 64;
 /// A longer value costs more to copy than redb's walk to it.
 const LONGEST_VALUE: usize = 16 * 1024;
-/// About what the map, the queue and the allocator take besides the bytes of a row.
-const OVERHEAD: usize = 72;
 /// Rows may have one part in so many of what redb and the meta blocks leave; what they do not take, sealed pages have.
 const PART: u64 = 2;
 /// In an epoch: the store is closed.
 const CLOSED: u64 = 1 << 63;
 
-/// The rows of one store.
+/// What of one store may be read and kept here.
 pub(crate) struct Rows {
     store: u64,
     epoch: AtomicU64,
@@ -158,16 +159,10 @@ impl TableRows {
         if !place.is_settled() {
             return Err(look);
         }
-        let mut shard = lock(shard_of(place.hash));
-        let Some(row) = shard
-            .rows
-            .get_mut(&place.hash)
-            .filter(|row| row.is_of(&self.prefix, key))
-        else {
-            return Err(look);
-        };
-        row.recently_used = true;
-        Ok(look(row.value()))
+        match lock(shard_of(place.hash)).find(place.hash, &self.prefix, key) {
+            Some(value) => Ok(look(value)),
+            None => Err(look),
+        }
     }
 
     /// Keeps what was read since `place`, unless something was committed in between.
@@ -201,11 +196,6 @@ impl Place {
     }
 }
 
-/// What the rows of all stores take.
-pub(crate) fn kept_bytes() -> u64 {
-    KEPT_BYTES.load(Ordering::Relaxed) as u64
-}
-
 /// Gives back what the budget allows no more.
 pub(crate) fn follow_budget() {
     let capacity = capacity_of_shard();
@@ -221,134 +211,11 @@ fn capacity_of_shard() -> usize {
 }
 
 static HASHERS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 static CACHE: LazyLock<[Mutex<Shard>; SHARDS]> = LazyLock::new(|| std::array::from_fn(|_| Mutex::default()));
-
-/// Rows by the hash of store, table and key. Of two with one hash the later stays; which one it is, its name says.
-#[derive(Default)]
-struct Shard {
-    rows: HashMap<u64, Row, BuildHasherDefault<Hashed>>,
-    /// Each row at least once, in the order in which they go: one that was used since it last had its turn gets another.
-    queue: VecDeque<u64>,
-    bytes: usize,
-}
-
-/// Store, table and key, and the value behind them.
-struct Row {
-    bytes: Box<[u8]>,
-    name_bytes: usize,
-    recently_used: bool,
-}
-
-impl Row {
-    fn new(prefix: &[u8], key: &[u8], value: &[u8]) -> Self {
-        Self {
-            bytes: [prefix, key, value].concat().into_boxed_slice(),
-            name_bytes: prefix.len() + key.len(),
-            recently_used: false,
-        }
-    }
-
-    fn is_of(&self, prefix: &[u8], key: &[u8]) -> bool {
-        self.bytes
-            .get(..self.name_bytes)
-            .and_then(|name| name.strip_prefix(prefix))
-            == Some(key)
-    }
-
-    fn value(&self) -> &[u8] {
-        self.bytes.get(self.name_bytes..).unwrap_or_default()
-    }
-
-    fn cost(&self) -> usize {
-        self.bytes.len() + OVERHEAD
-    }
-}
-
-impl Shard {
-    fn keep(&mut self, hash: u64, row: Row, capacity: usize) {
-        self.remove(hash);
-        let Some(others) = capacity.checked_sub(row.cost()) else {
-            return;
-        };
-        self.shrink_to(others);
-        if self.queue.len() > 2 * self.rows.len() + 16 {
-            // What was removed is in it still.
-            self.queue = self.rows.keys().copied().collect();
-        }
-        self.queue.push_back(hash);
-        self.bytes += row.cost();
-        KEPT_BYTES.fetch_add(row.cost(), Ordering::Relaxed);
-        self.rows.insert(hash, row);
-    }
-
-    fn remove(&mut self, hash: u64) {
-        if let Some(row) = self.rows.remove(&hash) {
-            self.bytes -= row.cost();
-            KEPT_BYTES.fetch_sub(row.cost(), Ordering::Relaxed);
-        }
-    }
-
-    fn remove_store(&mut self, store: u64) {
-        let gone: Vec<u64> = self
-            .rows
-            .iter()
-            .filter(|(_, row)| row.bytes.starts_with(&store.to_le_bytes()))
-            .map(|(&hash, _)| hash)
-            .collect();
-        for hash in gone {
-            self.remove(hash);
-        }
-        self.give_room_back();
-    }
-
-    /// Map and queue of rows that are gone.
-    fn give_room_back(&mut self) {
-        let rows = self.rows.len();
-        if self.rows.capacity() > 4 * rows + 16 {
-            self.rows.shrink_to(2 * rows);
-            self.queue = self.rows.keys().copied().collect();
-        }
-    }
-
-    fn shrink_to(&mut self, bytes: usize) {
-        while self.bytes > bytes {
-            let Some(hash) = self.queue.pop_front() else { return };
-            match self.rows.get_mut(&hash) {
-                Some(row) if row.recently_used => {
-                    row.recently_used = false;
-                    self.queue.push_back(hash);
-                }
-                Some(_) => self.remove(hash),
-                None => {}
-            }
-        }
-    }
-}
-
-/// Hands on what is a hash already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0 << 8 | u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 /// By bits that the map within the shard does not go by.
 fn shard_of(hash: u64) -> &'static Mutex<Shard> {
-    let shard = usize::try_from(hash >> 40 & (SHARDS as u64 - 1)).expect("below 64");
+    let shard = usize::try_from((hash >> 40) % SHARDS as u64).expect("below the number of shards");
     CACHE.get(shard).expect("a remainder is below its divisor")
 }
 
@@ -360,41 +227,6 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(key: &[u8]) -> Row {
-        Row::new(b"prefix", key, &[7; 100])
-    }
-
-    #[test]
-    fn what_is_used_stays_and_bytes_and_queue_are_bounded() {
-        let mut shard = Shard::default();
-        let capacity = 8 * row(b"k").cost();
-        for hash in 0..1000 {
-            shard.keep(hash, row(b"k"), capacity);
-            if let Some(row) = shard.rows.get_mut(&0) {
-                row.recently_used = true;
-            }
-            assert!(shard.bytes <= capacity);
-        }
-        assert!(
-            shard.rows.contains_key(&0) && shard.rows.contains_key(&999),
-            "used, and new"
-        );
-        assert_eq!(shard.rows.len(), 8);
-        for _ in 0..1000 {
-            shard.remove(999);
-            shard.keep(999, row(b"k"), capacity);
-        }
-        assert!(shard.queue.len() <= 2 * shard.rows.len() + 17);
-        shard.shrink_to(0);
-        assert_eq!((shard.rows.len(), shard.bytes), (0, 0), "each row is in the queue");
-        shard.keep(1, row(b"k"), capacity);
-        shard.keep(2, row(&[0; 1000]), row(b"k").cost());
-        assert!(
-            shard.rows.len() == 1 && shard.rows.contains_key(&1),
-            "what is larger than all of it is not kept, and drives nothing out"
-        );
-    }
 
     #[test]
     fn a_row_is_found_by_its_whole_name_and_goes_with_its_store() {

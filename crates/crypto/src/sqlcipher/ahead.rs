@@ -60,7 +60,7 @@ impl PagesAhead {
     pub(super) fn take_batch(&self) -> Option<impl Iterator<Item = (u32, &[u8])>> {
         let pages = (self.first..).zip(self.bytes.chunks_exact(self.page_bytes.max(1)));
         let next = |taken| (taken < self.count()).then_some(taken + BATCH_PAGES);
-        // Nothing else hangs on it: whoever knows of the window sees its pages.
+        // Nothing else hangs on it: whoever knows of the window sees its pages. Refused where none are left, which is no error.
         let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         taken.ok().map(|taken| pages.skip(taken).take(BATCH_PAGES))
     }

@@ -148,6 +148,7 @@ pub(super) fn write_again<D: Disk>(volume: &Volume<D>, newest: &SealedRecord) ->
     for &(page, seal) in &record.pages {
         let offset = volume.layout.data_offset(page);
         volume.read(offset, &mut block)?;
+        // Opened in a copy: what is written is the ciphertext that was authenticated, whatever the disk gives later.
         volume.open(page, &seal, &mut block.clone())?;
         volume.disk.write_at(offset, &block)?;
     }
