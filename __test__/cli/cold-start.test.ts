@@ -5,6 +5,8 @@ import { newHome, startServer, type Environment } from '../support/cli.js'
 
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const ROUNDS = 11
+/** 80 ms in starts of Node, where one takes 45. */
+const STARTS = 1.8
 
 function milliseconds(args: readonly string[], env: Environment): number {
   const startedAt = performance.now()
@@ -22,8 +24,10 @@ it('nimbus encryption status starts about as fast as Node does', async () => {
     node.push(milliseconds(['-e', '0'], home.env))
     status.push(milliseconds([MAIN, 'encryption', 'status'], home.env))
   }
-  // The best of each: what else the machine does at the time can only add. `bench/cli` has the medians.
-  expect(Math.min(...status) - Math.min(...node)).toBeLessThan(80)
+  // The best of each: what else the machine does at the time can only add. `bench/cli` has the medians. A machine on which Node alone
+  // takes longer than where the 80 ms were set is slow at both; with the server's modules it would be nine starts of Node.
+  const best = Math.min(...node)
+  expect(Math.min(...status) - best).toBeLessThan(Math.max(80, STARTS * best))
 })
 
 it.each([[{}], [{ NIMBUS_ENCRYPTION_KEY_PROVIDER: 'aws-kms', NIMBUS_ENCRYPTION_AWS_KMS_KEY_ID: 'alias/demo' }]])(
